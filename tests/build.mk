@@ -1,0 +1,38 @@
+# Tests. tests/<area>/*_test.cpp becomes one GoogleTest binary per area; tests/programs/*.cpp become programs on the
+# runtime that integration tests start and watch.
+
+TEST_AREAS    := $(sort $(foreach f,$(wildcard tests/*/*_test.cpp),$(word 2,$(subst /, ,$(f)))))
+TEST_BINARIES := $(TEST_AREAS:%=$(B)/tests/%_test)
+TEST_PROGRAMS := $(patsubst tests/programs/%.cpp,$(B)/tests/programs/%,$(wildcard tests/programs/*.cpp))
+TEST_LIBS     := -lgtest_main -lgmock -lgtest -pthread
+
+# Areas whose code under test is the runtime see its headers; all others see only what the tool sees.
+RUNTIME_AREAS := contract runtime kvd
+TEST_INC       = $(if $(filter $(RUNTIME_AREAS),$(word 3,$(subst /, ,$(@:$(B)/%=%)))),-Iinclude -Iruntime -Iruntime/examples,$(TOOL_INC)) -Itests
+
+$(B)/obj/tests/programs/%.o: tests/programs/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(USE_FIBERRT) $(DEPFLAGS) -c $< -o $@
+
+$(B)/tests/programs/%: $(B)/obj/tests/programs/%.o $(B)/lib/libfiberrt.a
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -o $@ $< $(LINK_FIBERRT)
+
+$(B)/obj/tests/%.o: tests/%.cpp | $(CONTRACT) $(BPF_SKEL)
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(TEST_INC) -DFIBERPROF_BUILD_DIR='"$(abspath $(B))"' $(DEPFLAGS) -c $< -o $@
+
+define TEST_AREA
+$(B)/tests/$(1)_test: $(patsubst %.cpp,$(B)/obj/%.o,$(wildcard tests/$(1)/*.cpp)) \
+    $(if $(filter $(1),$(RUNTIME_AREAS)),$(B)/lib/libfiberrt.a,$(B)/lib/libfiberprof-tool.a) $(TEST_EXTRA_$(1))
+	@mkdir -p $$(@D)
+	$$(CXX) $$(LDFLAGS) -o $$@ $$^ $$(TEST_LIBS) $(if $(filter $(1),$(RUNTIME_AREAS)),-pthread,$$(TOOL_LIBS))
+endef
+# fiber-kvd's own parts, without its main, for its unit tests
+TEST_EXTRA_kvd := $(filter-out %/main.o,$(KVD_OBJ))
+$(foreach area,$(TEST_AREAS),$(eval $(call TEST_AREA,$(area))))
+
+.PHONY: tests
+tests: all $(TEST_PROGRAMS) $(TEST_BINARIES)
+-include $(shell find $(B)/obj/tests -name '*.d' 2>/dev/null)
+.PRECIOUS: $(B)/obj/tests/%.o $(B)/obj/tests/programs/%.o

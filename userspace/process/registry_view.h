@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The registry (include/fiberprof/registry.h) of a live process, read from outside without stopping it. The process
+// is hostile input: every count is bounded, every read may fail, torn entries are skipped and counted.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "support/error.h"
+
+namespace fiberprof {
+
+struct FiberInfo {
+  uint64_t id = 0;
+  uint8_t state = 0, reason = 0;
+  uint64_t resource = 0, since_ns = 0, sp = 0, switches = 0;
+  uint32_t processor = 0, worker = 0;
+  uint64_t stack_low = 0, stack_high = 0, entry = 0, creator_pc = 0, parent = 0;
+  std::string name;
+};
+
+struct WorkerInfo {
+  uint32_t tid = 0;        // as the process sees it
+  uint64_t record = 0;     // address of its struct fiberprof_worker
+  uint32_t processor = 0;
+  uint64_t current_fiber = 0, fiber_entry = 0;
+};
+
+struct ProcessorInfo {
+  uint32_t index = 0, state = 0, worker = 0, queue_depth = 0;
+  uint64_t current_fiber = 0, switches = 0, steals = 0;
+  std::vector<uint64_t> parks;  // by reason
+};
+
+struct RegistrySummary {
+  uint64_t clock_ns = 0, fibers_created = 0, global_queue_depth = 0, start_ns = 0;
+  std::vector<ProcessorInfo> processors;
+  std::vector<WorkerInfo> workers;
+};
+
+class RegistryView {
+ public:
+  // `address` is the registry's address in the process (found by elf/ from the note, plus the load bias).
+  // Errors: process gone, no permission, wrong magic or version, sizes that cannot be.
+  static Result<std::unique_ptr<RegistryView>> open(uint32_t pid, uint64_t address);
+  virtual ~RegistryView() = default;
+  virtual Result<RegistrySummary> summary() = 0;
+  // Calls `visit` for each live fiber (not free, not dead); stops at `limit` fibers. Returns the number of torn
+  // entries that were skipped.
+  virtual Result<uint64_t> fibers(const std::function<void(const FiberInfo&)>& visit, uint64_t limit) = 0;
+  // Return addresses of a fiber that is off its processor, innermost first, by frame pointers from its saved sp.
+  // Empty when it ran meanwhile.
+  virtual std::vector<uint64_t> stack(const FiberInfo& fiber, size_t max_frames = 128) = 0;
+};
+
+}  // namespace fiberprof

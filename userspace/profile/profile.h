@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A recording: symbolized, self-contained, what `record` writes and `report`, `flame` and `diff` read. On disk it is
+// a gzipped pprof profile (profile.proto of github.com/google/pprof); what pprof has no field for travels as one
+// JSON line in its comments.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "support/error.h"
+
+namespace fiberprof {
+
+struct ProfileFrame {
+  std::string function;
+  std::string file;
+  uint32_t line = 0;
+  std::string binary;
+  std::string build_id;
+  uint64_t address = 0;
+  uint64_t mapping_start = 0, mapping_end = 0, mapping_offset = 0;
+  bool inlined = false;
+  bool runtime = false;
+  bool operator==(const ProfileFrame&) const = default;
+};
+
+enum class SampleKind : uint8_t {
+  blocked,  // waits of fibers that ended within the recording
+  open,     // waits still in flight when the recording ended, up to that moment
+  off_cpu,  // a fiber's worker thread was taken off its CPU by the kernel
+  idle,     // a worker without a fiber slept: healthy
+};
+
+struct Sample {
+  SampleKind kind{};
+  std::string reason;  // blocked, open: wait reason; off_cpu, idle: "preempted", "futex wait", "read", ...
+  uint32_t pid = 0;
+  std::string process;            // its comm
+  std::string name;               // fiber name or spawned function, when known
+  std::vector<uint32_t> frames;   // indices into Profile::frames, innermost first
+  uint64_t count = 0;             // waits
+  uint64_t total_ns = 0;          // parked + queued, or off-CPU time
+  uint64_t queued_ns = 0;         // part of total_ns spent runnable
+  uint64_t max_ns = 0;
+  std::vector<uint64_t> histogram;  // log2 ns buckets, may be empty
+};
+
+struct QueueStats {
+  uint32_t pid = 0, processor = 0;
+  uint64_t ticks = 0;
+  double mean_depth = 0;
+  uint64_t max_depth = 0;
+  double idle_fraction = 0;
+  std::vector<uint64_t> histogram;
+};
+
+struct Profile {
+  std::vector<ProfileFrame> frames;
+  std::vector<Sample> samples;
+  std::vector<QueueStats> queues;
+  std::map<std::string, uint64_t> losses;  // cause -> events; only what is not zero
+  uint64_t start_unix_ns = 0;
+  uint64_t duration_ns = 0;
+  std::string host, kernel, command, target;  // target: "pid 12 (kvd)"
+  std::string tier;                           // "exact" or "sampled"
+  std::map<std::string, uint64_t> counters;   // handoffs, worker_starts, overruns, fibers_created ...
+};
+
+// Errors: not gzip, not a pprof profile, truncated, over the size limit; each names the path.
+Result<Profile> read_profile(const std::string& path);
+Result<void> write_profile(const Profile& profile, const std::string& path);  // writes a temporary file, then renames
+
+}  // namespace fiberprof

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What the kernel side has counted since a session began: plain data, addresses not yet names. Every number is
+// cumulative since attach; a difference of two snapshots is what happened between them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace fiberprof {
+
+inline constexpr int kHistogramBuckets = 44;  // bucket i counts durations in [2^i, 2^(i+1)) ns; the last is open
+
+using Histogram = std::array<uint64_t, kHistogramBuckets>;
+
+using StackId = uint64_t;  // 0: no stack was taken
+
+// Waits of fibers that have ended, by process, reason and stack.
+struct BlockedEntry {
+  uint32_t pid = 0;      // in the caller's (fiberprof's) pid namespace
+  uint8_t reason = 0;    // FIBERPROF_REASON_*
+  StackId stack = 0;     // user stack at resume, which is the stack of the wait
+  uint64_t count = 0;    // weighted when sampled
+  uint64_t parked_ns = 0;
+  uint64_t queued_ns = 0;  // runnable, waiting for a processor
+  uint64_t max_ns = 0;     // longest single wait, parked + queued
+  uint64_t events = 0;     // how many probe hits stand behind `count`
+  Histogram parked{};      // of parked + queued, weighted
+};
+
+enum class OffCpuCause : uint8_t {
+  preempted = 0,  // switched out while runnable
+  futex = 1,      // inside futex(2) or futex_waitv(2)
+  poll = 2,       // epoll_wait, poll, select
+  syscall = 3,    // any other system call
+  fault = 4,      // page fault or other exception
+  disk = 5,       // uninterruptible sleep inside a system call
+};
+
+// A worker thread was off its CPU, by process, cause, fiber-or-not, system call and stacks.
+struct OffCpuEntry {
+  uint32_t pid = 0;
+  OffCpuCause cause{};
+  bool on_fiber = false;  // false: the scheduler's own idling, which is healthy
+  int32_t syscall = -1;   // number, when asleep inside one
+  uint32_t futex_op = 0;  // futex operation without flags, when syscall is futex
+  uint64_t fiber_entry = 0;  // spawned function of the fiber on the worker; 0: none
+  StackId user_stack = 0;
+  StackId kernel_stack = 0;
+  uint64_t count = 0;
+  uint64_t total_ns = 0;
+  uint64_t max_ns = 0;
+  Histogram duration{};
+};
+
+// Queue depth of one processor, from the monitor's ticks.
+struct QueueEntry {
+  uint32_t pid = 0;
+  uint32_t processor = 0;
+  uint64_t ticks = 0;
+  uint64_t depth_sum = 0;  // depth_sum / ticks: mean
+  uint64_t depth_max = 0;
+  uint64_t last_depth = 0;
+  std::array<uint64_t, 3> state_ticks{};  // by FIBERPROF_PROCESSOR_*
+  std::array<uint64_t, 20> depth_log2{};  // bucket 0: depth 0; bucket i: depth in [2^(i-1), 2^i)
+};
+
+// Per process: things that are only counted.
+struct ProcessCounters {
+  uint64_t handoffs = 0;
+  uint64_t worker_starts = 0;
+  uint64_t overruns = 0;
+};
+
+// Events that could not be recorded, by cause. Zero everywhere is the normal case, and it is always printed when not.
+struct Losses {
+  uint64_t blocked_map_full = 0;
+  uint64_t offcpu_map_full = 0;
+  uint64_t stack_map_full = 0;
+  uint64_t stack_walk_failed = 0;
+  uint64_t stack_truncated = 0;
+  uint64_t stack_hash_collision = 0;
+  uint64_t user_memory_fault = 0;
+  uint64_t worker_map_full = 0;
+  uint64_t queue_map_full = 0;
+  uint64_t total() const {
+    return blocked_map_full + offcpu_map_full + stack_map_full + stack_walk_failed + stack_hash_collision +
+           user_memory_fault + worker_map_full + queue_map_full;
+  }
+};
+
+struct Snapshot {
+  uint64_t time_ns = 0;      // CLOCK_MONOTONIC when it was read
+  uint64_t attached_ns = 0;  // CLOCK_MONOTONIC when the session attached
+  std::vector<BlockedEntry> blocked;
+  std::vector<OffCpuEntry> off_cpu;
+  std::vector<QueueEntry> queues;
+  std::unordered_map<uint32_t, ProcessCounters> counters;  // by pid
+  Losses losses;
+  // Instruction addresses, innermost first, of every stack named above. Kernel stacks hold kernel addresses.
+  std::unordered_map<StackId, std::vector<uint64_t>> stacks;
+};
+
+}  // namespace fiberprof

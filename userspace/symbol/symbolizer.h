@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Addresses of a process (or of the kernel) into names, file:line and inlined frames.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "support/error.h"
+
+namespace fiberprof {
+
+struct Frame {
+  std::string function;  // demangled; "binary+0x1234" when the binary is known but the function is not; never empty
+  std::string file;      // source path, when debug information has it
+  uint32_t line = 0;     // 0: unknown
+  std::string binary;    // path of the mapping as the target sees it, "[kernel]", or empty
+  std::string build_id;  // hex, may be empty
+  uint64_t address = 0;  // address in the process (of the call, i.e. return address - 1 for outer frames)
+  uint64_t mapping_start = 0, mapping_end = 0, mapping_offset = 0;  // the mapping it lies in
+  bool inlined = false;  // inlined into the frame after it
+  bool runtime = false;  // belongs to the fiber runtime (scheduler, park, channel internals): folded by default
+};
+
+// Symbols of one process. Keeps working after the process has exited for all binaries seen by `refresh` before.
+// Not thread-safe.
+class ProcessSymbols {
+ public:
+  // Reads /proc/PID/maps now. Errors: no such process, no permission.
+  static Result<std::unique_ptr<ProcessSymbols>> open(uint32_t pid);
+  virtual ~ProcessSymbols() = default;
+  // Reads the maps again (new libraries); cheap when nothing changed.
+  virtual void refresh() = 0;
+  // Frames for one address, innermost inlined first; at least one. `is_return_address`: look up address - 1.
+  virtual const std::vector<Frame>& resolve(uint64_t address, bool is_return_address) = 0;
+  // Frames of a whole stack as the kernel gives it (innermost first; every address but the first is a return
+  // address). With `fold_runtime` the runtime's own frames are dropped, but never all of them.
+  std::vector<Frame> stack(const std::vector<uint64_t>& addresses, bool fold_runtime);
+};
+
+// Kernel symbols from /proc/kallsyms; "[kernel]+0x…" when they are hidden.
+const Frame& kernel_frame(uint64_t address);
+
+}  // namespace fiberprof
