@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Channels, as in Go: typed, unbuffered or bounded, closable, many senders and receivers.
+#pragma once
+
+#include <cstddef>
+#include <iterator>
+#include <new>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "fiber/config.h"
+
+namespace fiber {
+
+namespace detail {
+
+struct ChannelCore;
+
+// How to handle one element: all the core knows about T.
+struct ElementType {
+  std::size_t size;
+  std::size_t align;
+  void (*move)(void* to, void* from);  // constructs *to from std::move(*from)
+  void (*destroy)(void* element);
+};
+
+template <class T>
+inline constexpr ElementType element_type = {
+    sizeof(T), alignof(T), [](void* to, void* from) { new (to) T(std::move(*static_cast<T*>(from))); },
+    [](void* element) { static_cast<T*>(element)->~T(); }};
+
+enum class Wait : bool { no, yes };
+enum class ChannelResult { done, closed, would_block };
+
+FIBER_API ChannelCore* channel_make(std::size_t capacity, const ElementType& type);
+FIBER_API void channel_retain(ChannelCore* core);
+FIBER_API void channel_release(ChannelCore* core);
+FIBER_API ChannelResult channel_send(ChannelCore* core, void* element, Wait wait);
+FIBER_API ChannelResult channel_receive(ChannelCore* core, void* element, Wait wait);
+FIBER_API void channel_close(ChannelCore* core);
+FIBER_API std::size_t channel_length(const ChannelCore* core);
+FIBER_API std::size_t channel_capacity(const ChannelCore* core);
+
+// A counted reference to a core.
+class ChannelRef {
+ public:
+  ChannelRef() = default;
+  explicit ChannelRef(ChannelCore* owned) : core_(owned) {}
+  ChannelRef(const ChannelRef& other) : core_(other.core_) {
+    if (core_ != nullptr) channel_retain(core_);
+  }
+  ChannelRef(ChannelRef&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+  ChannelRef& operator=(ChannelRef other) noexcept {
+    std::swap(core_, other.core_);
+    return *this;
+  }
+  ~ChannelRef() {
+    if (core_ != nullptr) channel_release(core_);
+  }
+  ChannelCore* get() const { return core_; }
+
+ private:
+  ChannelCore* core_ = nullptr;
+};
+
+// Storage for an element that may or may not arrive.
+template <class T>
+struct Slot {
+  alignas(T) unsigned char bytes[sizeof(T)];
+  T* get() { return std::launder(reinterpret_cast<T*>(bytes)); }
+  std::optional<T> take() {
+    std::optional<T> value(std::move(*get()));
+    get()->~T();
+    return value;
+  }
+};
+
+}  // namespace detail
+
+// The right to send and to close. Copies share the channel. A default-constructed handle is the nil channel: sending
+// on it waits for ever.
+template <class T>
+class Sender {
+ public:
+  Sender() = default;
+  explicit Sender(detail::ChannelRef core) : core_(std::move(core)) {}
+
+  // Waits until a receiver or buffer space takes the value. Sending on a closed channel prints a message and aborts.
+  // Fibers; a thread that is no fiber may send too, and then blocks the thread.
+  void send(T value) { detail::channel_send(core_.get(), &value, detail::Wait::yes); }
+  // False, and the value is untouched, when that would have to wait. Any thread.
+  bool try_send(T& value) {
+    return detail::channel_send(core_.get(), &value, detail::Wait::no) == detail::ChannelResult::done;
+  }
+  bool try_send(T&& value) { return try_send(value); }
+  // No more values will come: receivers drain what is there, then get nothing. Closing twice aborts. Any thread.
+  void close() { detail::channel_close(core_.get()); }
+  std::size_t size() const { return detail::channel_length(core_.get()); }
+  std::size_t capacity() const { return detail::channel_capacity(core_.get()); }
+  explicit operator bool() const { return core_.get() != nullptr; }
+  detail::ChannelCore* core() const { return core_.get(); }
+
+ private:
+  detail::ChannelRef core_;
+};
+
+// The right to receive. Copies share the channel. A default-constructed handle is the nil channel: receiving from it
+// waits for ever. A Receiver cannot be turned into a Sender.
+template <class T>
+class Receiver {
+ public:
+  Receiver() = default;
+  explicit Receiver(detail::ChannelRef core) : core_(std::move(core)) {}
+
+  // Waits for a value; nothing once the channel is closed and drained. Fibers, or a thread, which it blocks.
+  std::optional<T> receive() {
+    detail::Slot<T> slot;
+    if (detail::channel_receive(core_.get(), slot.bytes, detail::Wait::yes) != detail::ChannelResult::done) return {};
+    return slot.take();
+  }
+  // A value if one is there now. Any thread.
+  std::optional<T> try_receive() {
+    detail::Slot<T> slot;
+    if (detail::channel_receive(core_.get(), slot.bytes, detail::Wait::no) != detail::ChannelResult::done) return {};
+    return slot.take();
+  }
+  std::size_t size() const { return detail::channel_length(core_.get()); }
+  std::size_t capacity() const { return detail::channel_capacity(core_.get()); }
+  explicit operator bool() const { return core_.get() != nullptr; }
+  detail::ChannelCore* core() const { return core_.get(); }
+
+  // for (T& value : receiver): until the channel is closed and drained.
+  class Iterator {
+   public:
+    explicit Iterator(Receiver* from) : from_(from) { ++*this; }
+    Iterator& operator++() {
+      value_ = from_->receive();
+      return *this;
+    }
+    T& operator*() { return *value_; }
+    bool operator==(std::default_sentinel_t) const { return !value_.has_value(); }
+
+   private:
+    Receiver* from_;
+    std::optional<T> value_;
+  };
+  Iterator begin() { return Iterator(this); }
+  std::default_sentinel_t end() { return {}; }
+
+ private:
+  detail::ChannelRef core_;
+};
+
+// Both rights at once. Converts to Sender<T> and Receiver<T>.
+template <class T>
+class Channel : public Sender<T>, public Receiver<T> {
+ public:
+  // A new channel with that many slots; 0: unbuffered. A capacity whose buffer cannot be allocated prints a message and aborts.
+  explicit Channel(std::size_t slots = 0)
+      : Channel(detail::ChannelRef(detail::channel_make(slots, detail::element_type<T>))) {}
+
+  Sender<T> sender() const { return *this; }
+  Receiver<T> receiver() const { return *this; }
+  using Sender<T>::size;
+  using Sender<T>::capacity;
+  using Sender<T>::core;
+  using Sender<T>::operator bool;
+
+ private:
+  explicit Channel(detail::ChannelRef shared) : Sender<T>(shared), Receiver<T>(shared) {}
+};
+
+}  // namespace fiber

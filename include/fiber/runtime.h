@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Starting the runtime.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+#include "fiber/config.h"
+
+namespace fiber {
+
+// How the runtime is set up. A value of 0 means: take the environment variable, else the default.
+struct Options {
+  // Processors: how many fibers run at the same time. FIBER_PROCS; default: the CPUs this thread may run on.
+  // 1 to 1024.
+  unsigned processors = 0;
+  // Bytes of stack per fiber, rounded up to a page. FIBER_STACK_SIZE; default 128 KiB. 16 KiB to 1 GiB. Only pages
+  // that are touched cost memory. A guard page comes on top.
+  std::size_t stack_size = 0;
+  // Whether to print all fibers and abort when every fiber is asleep and nothing can wake one.
+  // FIBER_DEADLOCK_CHECK=0 turns it off.
+  bool deadlock_check = true;
+};
+
+// Runs `main_fiber` as the first fiber and returns once it has returned. Fibers that are still alive then are not
+// run any further: they are abandoned where they stand, without unwinding. The calling thread only waits; it must
+// not be a fiber. The runtime can be run again afterwards, one at a time per process.
+// Invalid options or environment values print a message and exit with status 2.
+FIBER_API void run(const Options& options, std::function<void()> main_fiber);
+
+inline void run(std::function<void()> main_fiber) { run(Options{}, std::move(main_fiber)); }
+
+// Number of processors of the running runtime; 0 when none is running. Any thread.
+FIBER_API unsigned processor_count();
+
+}  // namespace fiber

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// select: waits for the first of several channel operations, a deadline, or nothing at all.
+//
+//   fiber::select(
+//       fiber::on_receive(jobs, [&](std::optional<Job> job) { ... }),   // empty: closed and drained
+//       fiber::on_send(results, value, [&] { ... }),
+//       fiber::after(10ms, [&] { ... }));                               // or fiber::otherwise([] { ... })
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "fiber/channel.h"
+#include "fiber/time.h"
+
+namespace fiber {
+
+namespace detail {
+
+// One channel operation offered to select.
+struct SelectArm {
+  ChannelCore* core;
+  void* element;
+  bool is_send;
+};
+enum class SelectMode { wait, poll };
+inline constexpr int kSelectNone = -1;  // poll found nothing, or the deadline passed
+
+struct SelectOutcome {
+  int chosen;   // index into the arms, or kSelectNone
+  bool closed;  // receive arm: the channel is closed and drained
+};
+// Among several arms that are ready the choice is random and fair.
+FIBER_API SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode mode, Deadline deadline);
+
+template <class T, class F>
+struct ReceiveArm {
+  ChannelCore* core;
+  F then;
+  Slot<T> slot;
+  static constexpr bool is_channel = true;
+  SelectArm arm() { return {core, slot.bytes, false}; }
+  void run(bool closed) {
+    if (closed) {
+      then(std::optional<T>{});
+    } else {
+      then(slot.take());
+    }
+  }
+};
+template <class T, class F>
+struct SendArm {
+  ChannelCore* core;
+  T value;
+  F then;
+  static constexpr bool is_channel = true;
+  SelectArm arm() { return {core, &value, true}; }
+  void run(bool) { then(); }
+};
+template <class F>
+struct AfterArm {
+  Deadline deadline;
+  F then;
+  static constexpr bool is_channel = false;
+};
+template <class F>
+struct OtherwiseArm {
+  F then;
+  static constexpr bool is_channel = false;
+};
+
+template <class Arm>
+inline constexpr bool is_after = false;
+template <class F>
+inline constexpr bool is_after<AfterArm<F>> = true;
+template <class Arm>
+inline constexpr bool is_otherwise = false;
+template <class F>
+inline constexpr bool is_otherwise<OtherwiseArm<F>> = true;
+
+}  // namespace detail
+
+template <class T, class F>
+auto on_receive(const Receiver<T>& from, F then) {
+  return detail::ReceiveArm<T, F>{from.core(), std::move(then), {}};
+}
+template <class T, class F>
+auto on_receive(const Channel<T>& from, F then) {
+  return detail::ReceiveArm<T, F>{from.core(), std::move(then), {}};
+}
+template <class T, class U, class F>
+auto on_send(const Sender<T>& to, U&& value, F then) {
+  return detail::SendArm<T, F>{to.core(), T(std::forward<U>(value)), std::move(then)};
+}
+template <class T, class U, class F>
+auto on_send(const Channel<T>& to, U&& value, F then) {
+  return detail::SendArm<T, F>{to.core(), T(std::forward<U>(value)), std::move(then)};
+}
+// Taken when nothing else was ready by then.
+template <class F>
+auto until(Deadline deadline, F then) {
+  return detail::AfterArm<F>{deadline, std::move(then)};
+}
+template <class Rep, class Period, class F>
+auto after(std::chrono::duration<Rep, Period> time, F then) {
+  return until(Clock::now() + std::chrono::duration_cast<Clock::duration>(time), std::move(then));
+}
+// Taken when nothing else is ready now.
+template <class F>
+auto otherwise(F then) {
+  return detail::OtherwiseArm<F>{std::move(then)};
+}
+
+// Performs exactly one arm and runs its function, on the calling fiber. Returns the arm's index. Arms on nil channels
+// are never ready. Fibers only. A send arm whose channel is closed aborts with a message, as send does.
+template <class... Arms>
+std::size_t select(Arms... arms) {
+  using namespace detail;
+  constexpr std::size_t channels = (std::size_t{Arms::is_channel} + ... + 0);
+  static_assert((int{is_otherwise<Arms>} + ... + 0) <= 1, "one otherwise arm at most");
+  static_assert((int{is_after<Arms>} + ... + 0) <= 1, "one deadline arm at most");
+
+  std::array<SelectArm, channels == 0 ? 1 : channels> table;
+  std::size_t filled = 0;
+  Deadline deadline = Deadline::max();
+  bool poll = false;
+  auto collect = [&]<class Arm>(Arm& arm) {
+    if constexpr (Arm::is_channel) {
+      table[filled++] = arm.arm();
+    } else if constexpr (is_after<Arm>) {
+      deadline = arm.deadline;
+    } else {
+      poll = true;
+    }
+  };
+  (collect(arms), ...);
+
+  const SelectOutcome outcome = select_arms(table.data(), channels, poll ? SelectMode::poll : SelectMode::wait, deadline);
+
+  std::size_t position = 0, chosen = 0;
+  int channel = 0;
+  auto dispatch = [&]<class Arm>(Arm& arm) {
+    if constexpr (Arm::is_channel) {
+      if (channel++ == outcome.chosen) {
+        chosen = position;
+        arm.run(outcome.closed);
+      }
+    } else if (outcome.chosen == kSelectNone && is_otherwise<Arm> == poll) {
+      chosen = position;
+      arm.then();
+    }
+    ++position;
+  };
+  (dispatch(arms), ...);
+  return chosen;
+}
+
+}  // namespace fiber
