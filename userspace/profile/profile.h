@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/error.h"
@@ -69,8 +70,12 @@ struct Profile {
   std::map<std::string, uint64_t> counters;   // handoffs, worker_starts, overruns, fibers_created ...
 };
 
-// Errors: not gzip, not a pprof profile, truncated, over the size limit; each names the path.
+// "-" is standard input. Errors: not gzip, not a pprof profile, truncated, over the size limit; each names the path.
 Result<Profile> read_profile(const std::string& path);
 Result<void> write_profile(const Profile& profile, const std::string& path);  // writes a temporary file, then renames
+
+// Atomically: a temporary file beside `path`, then a rename, so nobody ever sees half a file. "-" is standard output;
+// pipes and devices are written in place.
+Result<void> write_file(std::string_view data, const std::string& path);
 
 }  // namespace fiberprof

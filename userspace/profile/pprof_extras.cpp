@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <nlohmann/json.hpp>
+
+#include "profile/pprof_format.h"
+
+namespace fiberprof::pprof {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kFormat = 1;
+constexpr size_t kMaxBuckets = 64;    // log2 of any 64-bit number
+constexpr size_t kMaxQueues = 65536;  // processors over all processes of a recording
+constexpr size_t kMaxNames = 1024;    // losses, counters
+
+uint64_t number(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
+}
+
+double real(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number() ? found->get<double>() : 0;
+}
+
+std::string text(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+std::map<std::string, uint64_t> counts(const json& object, const char* key) {
+  std::map<std::string, uint64_t> result;
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_object()) return result;
+  for (const auto& [name, value] : found->items()) {
+    if (result.size() == kMaxNames) break;
+    if (value.is_number_unsigned()) result[name] = value.get<uint64_t>();
+  }
+  return result;
+}
+
+std::vector<uint64_t> buckets(const json& list) {
+  std::vector<uint64_t> result;
+  if (!list.is_array()) return result;
+  for (const json& value : list) {
+    if (result.size() == kMaxBuckets) break;
+    result.push_back(value.is_number_unsigned() ? value.get<uint64_t>() : 0);
+  }
+  return result;
+}
+
+}  // namespace
+
+std::string_view kind_name(SampleKind kind) {
+  switch (kind) {
+    case SampleKind::blocked: return "blocked";
+    case SampleKind::open: return "open";
+    case SampleKind::off_cpu: return "off-cpu";
+    case SampleKind::idle: return "idle";
+  }
+  return "blocked";
+}
+
+bool kind_from_name(std::string_view name, SampleKind& kind) {
+  for (const SampleKind each : {SampleKind::blocked, SampleKind::open, SampleKind::off_cpu, SampleKind::idle}) {
+    if (kind_name(each) == name) {
+      kind = each;
+      return true;
+    }
+  }
+  return false;
+}
+
+std::string encode_extras(const Profile& profile, const std::vector<uint64_t>& runtime_functions) {
+  json root = {{"format", kFormat},       {"host", profile.host},     {"kernel", profile.kernel},
+               {"command", profile.command}, {"target", profile.target}, {"tier", profile.tier},
+               {"losses", profile.losses},   {"counters", profile.counters}};
+  json& queues = root["queues"] = json::array();
+  for (const QueueStats& queue : profile.queues) {
+    queues.push_back({{"pid", queue.pid},
+                      {"processor", queue.processor},
+                      {"ticks", queue.ticks},
+                      {"mean_depth", queue.mean_depth},
+                      {"max_depth", queue.max_depth},
+                      {"idle_fraction", queue.idle_fraction},
+                      {"histogram", queue.histogram}});
+  }
+  json& histograms = root["histograms"] = json::array();  // one per sample, in their order
+  for (const Sample& sample : profile.samples) {
+    size_t used = sample.histogram.size();
+    while (used > 0 && sample.histogram[used - 1] == 0) --used;
+    histograms.push_back(std::vector<uint64_t>(sample.histogram.begin(), sample.histogram.begin() + static_cast<std::ptrdiff_t>(used)));
+  }
+  root["runtime_functions"] = runtime_functions;
+  // Names come from the target and need not be UTF-8: replace, never throw.
+  return root.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Result<void> decode_extras(std::string_view source, Profile& profile, std::vector<uint64_t>& runtime_functions) {
+  const json root = json::parse(source, nullptr, false);
+  if (!root.is_object()) return fail("", "its fiberprof comment is not a JSON object");
+  if (number(root, "format") > kFormat) {
+    return fail("", "written by a newer fiberprof (format " + std::to_string(number(root, "format")) + ")",
+                "read it with that version");
+  }
+  profile.host = text(root, "host");
+  profile.kernel = text(root, "kernel");
+  profile.command = text(root, "command");
+  profile.target = text(root, "target");
+  profile.tier = text(root, "tier");
+  profile.losses = counts(root, "losses");
+  profile.counters = counts(root, "counters");
+  if (const auto queues = root.find("queues"); queues != root.end() && queues->is_array()) {
+    for (const json& each : *queues) {
+      if (!each.is_object() || profile.queues.size() == kMaxQueues) continue;
+      QueueStats queue;
+      queue.pid = static_cast<uint32_t>(number(each, "pid"));
+      queue.processor = static_cast<uint32_t>(number(each, "processor"));
+      queue.ticks = number(each, "ticks");
+      queue.mean_depth = real(each, "mean_depth");
+      queue.max_depth = number(each, "max_depth");
+      queue.idle_fraction = real(each, "idle_fraction");
+      if (const auto list = each.find("histogram"); list != each.end()) queue.histogram = buckets(*list);
+      profile.queues.push_back(std::move(queue));
+    }
+  }
+  // Only when no other tool has merged or dropped samples in between.
+  if (const auto lists = root.find("histograms");
+      lists != root.end() && lists->is_array() && lists->size() == profile.samples.size()) {
+    for (size_t i = 0; i < profile.samples.size(); ++i) profile.samples[i].histogram = buckets((*lists)[i]);
+  }
+  if (const auto ids = root.find("runtime_functions"); ids != root.end() && ids->is_array()) {
+    for (const json& id : *ids) {
+      if (id.is_number_unsigned()) runtime_functions.push_back(id.get<uint64_t>());
+    }
+  }
+  return {};
+}
+
+}  // namespace fiberprof::pprof
