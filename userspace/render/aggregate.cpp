@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "render/aggregate.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "render/stack_view.h"
+
+namespace fiberprof {
+namespace {
+
+// Two stacks are one row when they read the same: function, file and line, not addresses.
+using FrameText = std::tuple<std::string, std::string, uint32_t>;
+using Key = std::tuple<std::string, std::string, uint32_t, std::vector<uint32_t>>;
+
+void add(Row& row, const Sample& sample) {
+  if (sample.kind == SampleKind::open) {
+    row.open += sample.count;
+    row.open_ns += sample.total_ns;
+  } else {
+    row.count += sample.count;
+  }
+  row.total_ns += sample.total_ns;
+  row.queued_ns += sample.queued_ns;
+  row.max_ns = std::max(row.max_ns, sample.max_ns);
+  if (row.histogram.size() < sample.histogram.size()) row.histogram.resize(sample.histogram.size());
+  for (size_t i = 0; i < sample.histogram.size(); ++i) row.histogram[i] += sample.histogram[i];
+}
+
+template <class Include>
+Section group(const Profile& profile, GroupBy by, bool all_frames, Include include) {
+  std::map<FrameText, uint32_t> texts;
+  std::vector<uint32_t> same(profile.frames.size());  // frame index -> first index that reads the same
+  for (uint32_t i = 0; i < profile.frames.size(); ++i) {
+    const ProfileFrame& frame = profile.frames[i];
+    same[i] = texts.try_emplace(FrameText(frame.function, frame.file, frame.line), i).first->second;
+  }
+  Section section;
+  std::map<Key, size_t> index;
+  for (const Sample& sample : profile.samples) {
+    if (!include(sample.kind)) continue;
+    Key key;
+    std::vector<uint32_t> frames;
+    switch (by) {
+      case GroupBy::stack:
+        for (const uint32_t frame : shown_frames(profile, sample, all_frames)) frames.push_back(same[frame]);
+        key = {sample.reason, "", sample.pid, frames};
+        break;
+      case GroupBy::fiber: key = {"", sample.name, sample.pid, {}}; break;
+      case GroupBy::reason:
+      case GroupBy::worker: key = {sample.reason, "", 0, {}}; break;
+    }
+    const auto [slot, inserted] = index.try_emplace(std::move(key), section.rows.size());
+    if (inserted) {
+      Row row;
+      row.reason = sample.reason;
+      row.name = sample.name;
+      row.process = sample.process;
+      row.pid = sample.pid;
+      row.culprit = static_cast<uint32_t>(
+          culprit(frames.size(), [&](size_t i) { return profile.frames[frames[i]].runtime; }));
+      row.frames = std::move(frames);
+      section.rows.push_back(std::move(row));
+    }
+    Row& row = section.rows[slot->second];
+    if (row.reason != sample.reason) row.reason.clear();
+    if (row.name != sample.name) row.name.clear();
+    if (row.pid != sample.pid) row.pid = 0;
+    add(row, sample);
+  }
+  for (const Row& row : section.rows) {
+    section.totals.count += row.count;
+    section.totals.open += row.open;
+    section.totals.total_ns += row.total_ns;
+    section.totals.queued_ns += row.queued_ns;
+    section.totals.open_ns += row.open_ns;
+  }
+  std::stable_sort(section.rows.begin(), section.rows.end(),
+                   [](const Row& a, const Row& b) { return a.total_ns > b.total_ns; });
+  return section;
+}
+
+}  // namespace
+
+Section waits(const Profile& profile, GroupBy by, bool all_frames) {
+  return group(profile, by, all_frames,
+               [](SampleKind kind) { return kind == SampleKind::blocked || kind == SampleKind::open; });
+}
+
+Section off_cpu(const Profile& profile, GroupBy by, bool all_frames) {
+  return group(profile, by, all_frames, [](SampleKind kind) { return kind == SampleKind::off_cpu; });
+}
+
+Section idle(const Profile& profile, GroupBy by, bool all_frames) {
+  return group(profile, by, all_frames, [](SampleKind kind) { return kind == SampleKind::idle; });
+}
+
+std::vector<uint32_t> shown_frames(const Profile& profile, const Sample& sample, bool all_frames) {
+  if (all_frames) return sample.frames;
+  std::vector<uint32_t> frames;
+  const auto runtime = [&](size_t i) { return profile.frames[sample.frames[i]].runtime; };
+  for (const size_t i : fold_runtime(sample.frames.size(), runtime)) frames.push_back(sample.frames[i]);
+  return frames;
+}
+
+}  // namespace fiberprof

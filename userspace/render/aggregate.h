@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A recording grouped for reading: rows by stack, reason, fiber or cause, longest first.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "profile/profile.h"
+
+namespace fiberprof {
+
+enum class GroupBy { stack, reason, fiber, worker };
+
+struct Row {
+  std::string reason;   // empty when the rows of a group had several
+  std::string name;     // of the fiber or its spawned function
+  std::string process;  // "kvd"
+  uint32_t pid = 0;     // 0 when the row spans processes
+  std::vector<uint32_t> frames;  // GroupBy::stack only; shown frames, innermost first
+  uint32_t culprit = 0;          // index into `frames`: the program's function closest to the wait
+  uint64_t count = 0;            // waits that ended
+  uint64_t open = 0;             // waits still in flight at the end; their time is part of total_ns
+  uint64_t total_ns = 0, queued_ns = 0, max_ns = 0, open_ns = 0;
+  std::vector<uint64_t> histogram;
+  uint64_t mean_ns() const { return count + open == 0 ? 0 : total_ns / (count + open); }
+};
+
+struct Totals {
+  uint64_t count = 0, open = 0, total_ns = 0, queued_ns = 0, open_ns = 0;
+};
+
+struct Section {
+  std::vector<Row> rows;
+  Totals totals;
+};
+
+// What fibers waited for (blocked and open samples), never off-CPU or idle time.
+Section waits(const Profile& profile, GroupBy by, bool all_frames);
+// Fibers whose worker the kernel took away.
+Section off_cpu(const Profile& profile, GroupBy by, bool all_frames);
+// Workers without a fiber: healthy.
+Section idle(const Profile& profile, GroupBy by, bool all_frames);
+
+// Frames of a sample to show; see fold_runtime.
+std::vector<uint32_t> shown_frames(const Profile& profile, const Sample& sample, bool all_frames);
+
+}  // namespace fiberprof

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "render/report.h"
+#include "render/stack_view.h"
+#include "support/text.h"
+
+namespace fiberprof {
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json frame_json(const ProfileFrame& frame) {
+  ordered_json out = {{"function", sanitize(frame.function)}};
+  if (!frame.file.empty()) out["file"] = sanitize(frame.file);
+  if (frame.line != 0) out["line"] = frame.line;
+  if (!frame.binary.empty()) out["binary"] = sanitize(frame.binary);
+  if (frame.inlined) out["inlined"] = true;
+  if (frame.runtime) out["runtime"] = true;
+  return out;
+}
+
+ordered_json section_json(const Profile& profile, const Section& section, const ReportOptions& options, bool waited) {
+  ordered_json rows = ordered_json::array();
+  for (const Row& row : section.rows) {
+    if (options.rows != 0 && rows.size() == options.rows) break;
+    ordered_json out = {{"total_ns", row.total_ns}, {"count", row.count}};
+    if (waited) {
+      out["open_count"] = row.open;
+      out["open_ns"] = row.open_ns;
+      out["queued_ns"] = row.queued_ns;
+    }
+    out["mean_ns"] = row.mean_ns();
+    out["max_ns"] = row.max_ns;
+    if (std::any_of(row.histogram.begin(), row.histogram.end(), [](uint64_t count) { return count != 0; })) {
+      out["p50_ns"] = percentile(row.histogram, 0.5, row.max_ns);
+      out["p99_ns"] = percentile(row.histogram, 0.99, row.max_ns);
+      out["histogram_log2_ns"] = row.histogram;
+    }
+    if (!row.reason.empty()) out["reason"] = sanitize(row.reason);
+    if (!row.name.empty()) out["fiber"] = sanitize(row.name);
+    if (row.pid != 0) {
+      out["pid"] = row.pid;
+      out["process"] = sanitize(row.process);
+    }
+    if (options.by == GroupBy::stack) {
+      ordered_json& stack = out["stack"] = ordered_json::array();
+      for (const uint32_t index : row.frames) stack.push_back(frame_json(profile.frames[index]));
+    }
+    rows.push_back(std::move(out));
+  }
+  ordered_json out = {{"total_ns", section.totals.total_ns}, {"count", section.totals.count}};
+  if (waited) {
+    out["open_count"] = section.totals.open;
+    out["open_ns"] = section.totals.open_ns;
+    out["queued_ns"] = section.totals.queued_ns;
+  }
+  out["row_count"] = section.rows.size();
+  out["rows"] = std::move(rows);
+  return out;
+}
+
+}  // namespace
+
+std::string report_json(const Profile& profile, const ReportOptions& options) {
+  ordered_json out = {{"target", sanitize(profile.target)},
+                      {"host", sanitize(profile.host)},
+                      {"kernel", sanitize(profile.kernel)},
+                      {"command", sanitize(profile.command)},
+                      {"tier", sanitize(profile.tier)},
+                      {"start_unix_ns", profile.start_unix_ns},
+                      {"duration_ns", profile.duration_ns}};
+  out["blocked"] = section_json(profile, waits(profile, options.by, options.all_frames), options, true);
+  out["off_cpu"] = section_json(profile, off_cpu(profile, options.by, options.all_frames), options, false);
+  out["idle"] = section_json(profile, idle(profile, options.by, options.all_frames), options, false);
+  ordered_json& queues = out["queues"] = ordered_json::array();
+  for (const QueueStats& queue : profile.queues) {
+    queues.push_back({{"pid", queue.pid},
+                      {"processor", queue.processor},
+                      {"ticks", queue.ticks},
+                      {"mean_depth", queue.mean_depth},
+                      {"max_depth", queue.max_depth},
+                      {"idle_fraction", queue.idle_fraction},
+                      {"histogram_log2", queue.histogram}});
+  }
+  const auto counts = [](const std::map<std::string, uint64_t>& source) {
+    ordered_json object = ordered_json::object();
+    for (const auto& [name, value] : source) object[sanitize(name)] = value;
+    return object;
+  };
+  out["losses"] = counts(profile.losses);
+  out["counters"] = counts(profile.counters);
+  return out.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace fiberprof

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <algorithm>
+#include <ctime>
+
+#include "render/report.h"
+#include "render/stack_view.h"
+#include "render/table.h"
+#include "support/duration.h"
+#include "support/text.h"
+
+namespace fiberprof {
+namespace {
+
+constexpr size_t kMaxNameColumns = 24;
+
+std::string plural(uint64_t count, const std::string& noun) {
+  return format_count(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+std::string start_time(uint64_t unix_ns) {
+  const std::time_t seconds = static_cast<std::time_t>(unix_ns / 1'000'000'000);
+  std::tm parts{};
+  char text[32] = "";
+  if (unix_ns != 0 && localtime_r(&seconds, &parts) != nullptr) {
+    std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+  }
+  return text;
+}
+
+class Report {
+ public:
+  Report(const Profile& profile, const ReportOptions& options, const Style& style, size_t columns)
+      : profile_(profile), options_(options), style_(style), columns_(columns) {}
+
+  std::string run() {
+    head();
+    const Section waited = waits(profile_, options_.by, options_.all_frames);
+    const Section lost_cpu = off_cpu(profile_, options_.by, options_.all_frames);
+    const Section idled = idle(profile_, options_.by, options_.all_frames);
+    if (options_.by != GroupBy::worker) wait_section(waited);
+    off_cpu_section(lost_cpu);
+    idle_section(idled);
+    queues();
+    losses();
+    return std::move(out_);
+  }
+
+ private:
+  void line(const std::string& text = "") { out_ += text + "\n"; }
+
+  void head() {
+    std::string text = profile_.target.empty() ? "recording" : sanitize(profile_.target);
+    if (!profile_.host.empty()) text += " on " + sanitize(profile_.host);
+    line(style_.bold(text));
+    text = format_duration(profile_.duration_ns) + " recorded";
+    if (!profile_.tier.empty()) text += ", " + sanitize(profile_.tier);
+    if (const std::string start = start_time(profile_.start_unix_ns); !start.empty()) text += ", from " + start;
+    if (!profile_.kernel.empty()) text += ", Linux " + sanitize(profile_.kernel);
+    line(style_.dim(text));
+  }
+
+  void title(const std::string& name, const std::string& rest) {
+    line();
+    line(style_.bold(name) + "  " + rest);
+  }
+
+  void wait_section(const Section& section) {
+    const Totals& totals = section.totals;
+    if (section.rows.empty()) {
+      title("BLOCKED", "nothing: no wait of a fiber ended in this time");
+      return;
+    }
+    std::string rest = format_duration(totals.total_ns) + " in " + plural(totals.count + totals.open, "wait");
+    if (totals.queued_ns != 0) {
+      rest += "; " + format_share(totals.queued_ns, totals.total_ns) + " of it runnable, waiting for a processor";
+    }
+    title("BLOCKED", rest);
+    if (totals.open != 0) {
+      line("         " + format_count(totals.open) + " of them had not ended: " + format_duration(totals.open_ns) +
+           " so far");
+    }
+    rows(section, "waits");
+  }
+
+  void off_cpu_section(const Section& section) {
+    if (section.rows.empty()) return;
+    title("OFF CPU", format_duration(section.totals.total_ns) + ": the kernel took the worker thread with the fiber on it");
+    rows(section, "times");
+  }
+
+  void idle_section(const Section& section) {
+    if (section.rows.empty()) return;
+    title("IDLE", format_duration(section.totals.total_ns) +
+                      ": worker threads without a fiber slept. Healthy; in no sum above.");
+    if (options_.by == GroupBy::worker) rows(section, "times");
+  }
+
+  std::string label(const Row& row) const {
+    switch (options_.by) {
+      case GroupBy::fiber: {
+        const std::string process = row.process.empty() ? "pid " + std::to_string(row.pid) : sanitize(row.process);
+        return (row.name.empty() ? "(no name)" : fit(sanitize(row.name), kMaxNameColumns)) +
+               (several_ ? "  " + process : "");
+      }
+      default: return row.reason.empty() ? "(several)" : sanitize(row.reason);
+    }
+  }
+
+  void rows(const Section& section, const std::string& unit) {
+    several_ = std::any_of(section.rows.begin(), section.rows.end(),
+                           [&](const Row& row) { return row.pid != section.rows.front().pid; });
+    const size_t shown = options_.rows == 0 ? section.rows.size() : std::min(options_.rows, section.rows.size());
+    bool histograms = false;
+    for (size_t i = 0; i < shown; ++i) histograms |= percentile(section.rows[i].histogram, 1, UINT64_MAX) != 0;
+    std::vector<Column> titles = {{"total"}, {"%"}, {unit}, {"mean"}, {"max"}};
+    if (histograms) titles.insert(titles.end(), {{"p50"}, {"p99"}});
+    titles.push_back({options_.by == GroupBy::fiber    ? "fiber"
+                      : options_.by == GroupBy::worker ? "cause"
+                                                       : "reason",
+                      Align::left});
+    Table table(std::move(titles));
+    for (size_t i = 0; i < shown; ++i) {
+      const Row& row = section.rows[i];
+      std::vector<std::string> cells = {format_duration(row.total_ns), format_share(row.total_ns, section.totals.total_ns),
+                                        format_count(row.count + row.open), format_duration(row.mean_ns()),
+                                        format_duration(row.max_ns)};
+      for (const double p : {0.5, 0.99}) {
+        const uint64_t value = percentile(row.histogram, p, row.max_ns);
+        if (histograms) cells.push_back(value == 0 ? "" : format_duration(value));
+      }
+      cells.push_back(label(row));
+      table.add(std::move(cells));
+    }
+    line(style_.dim("  " + table.header()));
+    for (size_t i = 0; i < shown; ++i) {
+      const Row& row = section.rows[i];
+      std::string text = table.row(i);
+      if (options_.by == GroupBy::fiber) {
+        line("  " + text);
+        continue;
+      }
+      const std::string name = label(row);
+      if (text.size() >= name.size()) text.erase(text.size() - name.size());
+      line("  " + text + style_.reason(row.reason, name) + notes(row));
+      if (options_.by == GroupBy::stack) stack(row);
+    }
+    if (shown < section.rows.size()) {
+      line(style_.dim("  … " + std::to_string(section.rows.size() - shown) + " more; -n 0 shows all"));
+    }
+  }
+
+  std::string notes(const Row& row) const {
+    std::string text;
+    if (row.open != 0) text += ", " + format_count(row.open) + " not ended";
+    if (row.total_ns != 0 && row.queued_ns * 20 >= row.total_ns) {  // below 5 % it is noise
+      text += ", " + format_share(row.queued_ns, row.total_ns) + " queued";
+    }
+    return text.empty() ? "" : style_.dim(text);
+  }
+
+  void stack(const Row& row) {
+    // Where the fiber came from stands last, like the outermost frame.
+    const size_t indent = 8;
+    size_t widest = 0;
+    for (const uint32_t index : row.frames) {
+      widest = std::max(widest, display_width(sanitize(profile_.frames[index].function)));
+    }
+    const size_t room = columns_ > indent + 24 ? columns_ - indent : 24;
+    for (size_t i = 0; i < row.frames.size(); ++i) {
+      const ProfileFrame& frame = profile_.frames[row.frames[i]];
+      const std::string place = sanitize(short_location(frame.file, frame.line));
+      const size_t place_columns = place.empty() ? 0 : display_width(place) + 2;
+      const size_t name_columns = std::min(widest, room > place_columns + 16 ? room - place_columns : size_t{16});
+      std::string function = fit(sanitize(frame.function), name_columns);
+      const size_t used = display_width(function);
+      if (i == row.culprit) function = style_.bold(function);
+      std::string text = std::string(indent, ' ') + function;
+      if (!place.empty()) {
+        const size_t wanted = std::min(widest, name_columns);
+        text += std::string(wanted > used ? wanted - used : 0, ' ') + "  " + style_.dim(place);
+      }
+      line(text);
+    }
+    std::string origin;
+    if (!row.name.empty()) origin = "fiber " + fit(sanitize(row.name), columns_ / 2);
+    if (several_) origin += (origin.empty() ? "" : ", ") + sanitize(row.process) + " (" + std::to_string(row.pid) + ")";
+    if (!origin.empty()) line(std::string(indent, ' ') + style_.dim(origin));
+  }
+
+  void queues() {
+    if (profile_.queues.empty()) return;
+    title("QUEUES", "runnable fibers waiting, by processor");
+    Table table({{"processor"}, {"mean"}, {"max"}, {"idle"}, {"depth 0, 1, 2-3, 4-7 …", Align::left}});
+    bool several = false;
+    for (const QueueStats& queue : profile_.queues) several |= queue.pid != profile_.queues.front().pid;
+    for (const QueueStats& queue : profile_.queues) {
+      char mean[32];
+      std::snprintf(mean, sizeof mean, queue.mean_depth < 100 ? "%.1f" : "%.0f", queue.mean_depth);
+      table.add({(several ? std::to_string(queue.pid) + "/" : "") + std::to_string(queue.processor), mean,
+                 format_count(queue.max_depth), format_share(static_cast<uint64_t>(queue.idle_fraction * 1000), 1000),
+                 depth_bars(queue)});
+    }
+    line(style_.dim("  " + table.header()));
+    const size_t shown = options_.rows == 0 ? table.rows() : std::min<size_t>(table.rows(), 64);
+    for (size_t i = 0; i < shown; ++i) line("  " + table.row(i));
+    if (shown < table.rows()) line(style_.dim("  … " + std::to_string(table.rows() - shown) + " more"));
+  }
+
+  // The histogram begins at depth 0, so unlike a sparkline of durations it must not skip empty buckets in front.
+  static std::string depth_bars(const QueueStats& queue) {
+    std::vector<uint64_t> values = queue.histogram;
+    if (values.empty() || *std::max_element(values.begin(), values.end()) == 0) return "";
+    size_t skipped = 0;
+    while (values[skipped] == 0) ++skipped;
+    return std::string(skipped, ' ') + sparkline(values, 24);
+  }
+
+  void losses() {
+    line();
+    uint64_t lost = 0;
+    std::string causes;
+    for (const auto& [cause, events] : profile_.losses) {
+      lost += events;
+      causes += (causes.empty() ? "" : ", ") + sanitize(cause) + " " + format_count(events);
+    }
+    if (lost == 0) {
+      line(style_.dim("No event was lost."));
+    } else {
+      line(style_.warning("LOST") + "  " + plural(lost, "event") + " could not be recorded (" + causes +
+           "): the numbers above are too low by them");
+    }
+  }
+
+  const Profile& profile_;
+  const ReportOptions& options_;
+  const Style& style_;
+  size_t columns_;
+  bool several_ = false;
+  std::string out_;
+};
+
+}  // namespace
+
+std::string report_text(const Profile& profile, const ReportOptions& options, const Style& style, size_t columns) {
+  return Report(profile, options, style, columns).run();
+}
+
+}  // namespace fiberprof

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "render/stack_view.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+namespace fiberprof {
+
+std::vector<size_t> fold_runtime(size_t count, const std::function<bool(size_t)>& is_runtime) {
+  std::vector<size_t> kept;
+  for (size_t i = 0; i < count; ++i) {
+    // A runtime frame stays only when the program's code called it.
+    if (!is_runtime(i) || (i + 1 < count && !is_runtime(i + 1))) kept.push_back(i);
+  }
+  if (kept.empty()) {
+    for (size_t i = 0; i < count; ++i) kept.push_back(i);
+  }
+  return kept;
+}
+
+size_t culprit(size_t count, const std::function<bool(size_t)>& is_runtime) {
+  // Outside of the innermost run of runtime frames; a stack may begin in the C library below the runtime.
+  size_t first = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (is_runtime(i)) {
+      first = i + 1;
+      while (first < count && is_runtime(first)) ++first;
+      break;
+    }
+  }
+  return first < count ? first : 0;
+}
+
+std::string short_location(const std::string& file, uint32_t line, bool directory) {
+  if (file.empty()) return "";
+  size_t cut = file.rfind('/');
+  if (directory && cut != std::string::npos && cut != 0) cut = file.rfind('/', cut - 1);
+  std::string text = cut == std::string::npos ? file : file.substr(cut + 1);
+  if (line != 0) text += ":" + std::to_string(line);
+  return text;
+}
+
+uint64_t percentile(const std::vector<uint64_t>& histogram, double p, uint64_t max_ns) {
+  double total = 0;
+  for (const uint64_t count : histogram) total += static_cast<double>(count);
+  if (total == 0) return 0;
+  const double rank = p * total;
+  double below = 0;
+  for (size_t i = 0; i < histogram.size() && i < 64; ++i) {
+    const double count = static_cast<double>(histogram[i]);
+    if (count > 0 && below + count >= rank) {
+      const double low = i == 0 ? 0 : std::ldexp(1.0, static_cast<int>(i));
+      const double high = std::min(std::ldexp(1.0, static_cast<int>(i) + 1), static_cast<double>(max_ns));
+      if (high <= low) return max_ns;
+      return static_cast<uint64_t>(low + (high - low) * (rank - below) / count);
+    }
+    below += count;
+  }
+  return max_ns;
+}
+
+std::string sparkline(const std::vector<uint64_t>& values, size_t columns) {
+  static constexpr std::array<const char*, 8> kBlocks = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  const auto used = [](uint64_t value) { return value != 0; };
+  const auto first = std::find_if(values.begin(), values.end(), used);
+  const auto last = std::find_if(values.rbegin(), std::make_reverse_iterator(first), used).base();
+  std::string text;
+  if (first >= last) return text;
+  const uint64_t top = *std::max_element(first, last);
+  for (auto value = first; value != last && columns != 0; ++value, --columns) {
+    const double share = static_cast<double>(*value) / static_cast<double>(top);
+    text += *value == 0 ? " " : kBlocks[static_cast<size_t>(std::lround(share * 7))];
+  }
+  return text;
+}
+
+std::string format_share(uint64_t part, uint64_t whole) {
+  if (whole == 0) return "";
+  const double percent = 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+  char text[16];
+  if (part == 0) return "0%";
+  if (percent < 0.1) return "<0.1%";
+  std::snprintf(text, sizeof text, percent >= 99.95 ? "%.0f%%" : "%.1f%%", percent);
+  return text;
+}
+
+}  // namespace fiberprof

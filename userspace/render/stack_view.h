@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// How stacks and histograms are shown: which frames, under which name.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "profile/profile.h"
+
+namespace fiberprof {
+
+// Indices (into a stack of `count` frames, innermost first) of the frames to show. The fiber runtime's own frames
+// are folded: of those between the wait and the program's code only the outermost stays, the function the program
+// called; those below the program's outermost function (the entry of the fiber) go. A stack of runtime frames alone
+// stays whole.
+std::vector<size_t> fold_runtime(size_t count, const std::function<bool(size_t)>& is_runtime);
+
+// The program's own function closest to the wait (index into the folded stack), where a reader should look first.
+size_t culprit(size_t count, const std::function<bool(size_t)>& is_runtime);
+
+// "log.cpp:42", with the last directory when `directory`; empty when the file is unknown.
+std::string short_location(const std::string& file, uint32_t line, bool directory = false);
+
+// Duration below which the share `p` (0 to 1) of the histogram lies (bucket i: [2^i, 2^(i+1)) ns), interpolated
+// within its bucket and never above `max_ns`: right within a factor of two. 0 when the histogram is empty.
+uint64_t percentile(const std::vector<uint64_t>& histogram, double p, uint64_t max_ns);
+
+// The histogram from its first to its last used bucket as a line of block characters, at most `columns` wide.
+std::string sparkline(const std::vector<uint64_t>& values, size_t columns);
+
+// part / whole in percent: "12.3%", "<0.1%", "100%"; empty when the whole is 0.
+std::string format_share(uint64_t part, uint64_t whole);
+
+}  // namespace fiberprof
