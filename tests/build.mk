@@ -36,3 +36,6 @@ $(foreach area,$(TEST_AREAS),$(eval $(call TEST_AREA,$(area))))
 tests: all $(TEST_PROGRAMS) $(TEST_BINARIES)
 -include $(shell find $(B)/obj/tests -name '*.d' 2>/dev/null)
 .PRECIOUS: $(B)/obj/tests/%.o $(B)/obj/tests/programs/%.o
+
+# Fixtures of an area: programs its tests look at.
+-include $(wildcard tests/*/fixtures.mk)

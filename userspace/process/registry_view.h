@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "process/target_memory.h"
 #include "support/error.h"
 
 namespace fiberprof {
@@ -16,7 +17,10 @@ namespace fiberprof {
 struct FiberInfo {
   uint64_t id = 0;
   uint8_t state = 0, reason = 0;
-  uint64_t resource = 0, since_ns = 0, sp = 0, switches = 0;
+  uint64_t resource = 0, since_ns = 0;
+  uint64_t sp = 0;  // 0: no stack to walk; it runs, or ran while it was read
+  uint64_t switches = 0;
+  uint64_t slot = 0;  // address of its struct fiberprof_fiber
   uint32_t processor = 0, worker = 0;
   uint64_t stack_low = 0, stack_high = 0, entry = 0, creator_pc = 0, parent = 0;
   std::string name;
@@ -46,6 +50,8 @@ class RegistryView {
   // `address` is the registry's address in the process (found by elf/ from the note, plus the load bias).
   // Errors: process gone, no permission, wrong magic or version, sizes that cannot be.
   static Result<std::unique_ptr<RegistryView>> open(uint32_t pid, uint64_t address);
+  // The same over any memory (a core file, a test).
+  static Result<std::unique_ptr<RegistryView>> open(std::unique_ptr<TargetMemory> memory, uint64_t address);
   virtual ~RegistryView() = default;
   virtual Result<RegistrySummary> summary() = 0;
   // Calls `visit` for each live fiber (not free, not dead); stops at `limit` fibers. Returns the number of torn

@@ -1,0 +1,27 @@
+# Programs that the process, elf and symbol tests look at: the contracts without a runtime, in every way a binary is
+# built and shipped.
+FIX := $(B)/tests/fixtures
+FIX_FLAGS := -std=c++20 -O2 $(FRAMES) $(WARN) -Iinclude -Itests/process/fixtures $(if $(filter x86_64,$(ARCH)),-mno-red-zone)
+
+$(FIX)/%: tests/process/fixtures/%.cpp tests/process/fixtures/hand_registry.h include/fiberprof/probes.h include/fiberprof/registry.h
+	@mkdir -p $(@D)
+	$(CXX) $(FIX_FLAGS) -g -o $@ $< -pthread
+
+$(FIX)/fiber_target_no_pie: tests/process/fixtures/fiber_target.cpp | $(FIX)/fiber_target
+	$(CXX) $(FIX_FLAGS) -g -no-pie -fno-pie -o $@ $< -pthread
+
+$(FIX)/fiber_target_no_note: tests/process/fixtures/fiber_target.cpp | $(FIX)/fiber_target
+	$(CXX) $(FIX_FLAGS) -g -DFIXTURE_WITHOUT_NOTE -rdynamic -o $@ $< -pthread
+
+$(FIX)/fiber_target_stripped: $(FIX)/fiber_target
+	strip -o $@ $<
+
+# The runtime as a shared library: the program itself has no probes.
+$(FIX)/libfiber_target.so: tests/process/fixtures/fiber_target.cpp | $(FIX)/fiber_target
+	$(CXX) $(FIX_FLAGS) -g -fPIC -shared -Dmain=fixture_main -o $@ $< -pthread
+$(FIX)/fiber_target_shared: tests/process/fixtures/calls_library.cpp $(FIX)/libfiber_target.so
+	$(CXX) $(FIX_FLAGS) -g -o $@ $^ -Wl,-rpath,'$$ORIGIN' -pthread
+
+PROCESS_FIXTURES := $(addprefix $(FIX)/,fiber_target fiber_target_no_pie fiber_target_no_note fiber_target_stripped \
+    fiber_target_shared plain)
+$(B)/tests/process_test $(B)/tests/elf_test: | $(PROCESS_FIXTURES)

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "process/registry_view.h"
+
+#include <fiberprof/registry.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <unordered_set>
+
+#include "process/proc.h"
+#include "process/registry_layout.h"
+
+namespace fiberprof {
+namespace {
+
+// One read of fiber slots: large enough that system calls do not count, small enough to stay in the cache.
+constexpr size_t kChunkBytes = 256 * 1024;
+constexpr uint64_t kMaxStack = 1ULL << 30;  // deepest stack that is believed
+constexpr int kTornRetries = 3;
+
+class View final : public RegistryView {
+ public:
+  View(std::unique_ptr<TargetMemory> memory, uint64_t address) : memory_(std::move(memory)), address_(address) {}
+
+  Result<void> load();
+  Result<RegistrySummary> summary() override;
+  Result<uint64_t> fibers(const std::function<void(const FiberInfo&)>& visit, uint64_t limit) override;
+  std::vector<uint64_t> stack(const FiberInfo& fiber, size_t max_frames) override;
+
+ private:
+  tl::unexpected<Error> error(ReadStatus status) const;
+  // Reads `count` structures of `size` bytes behind an array of pointers; calls visit(bytes) for each that is there.
+  template <class Visit>
+  Result<void> each_behind(uint64_t array, uint32_t count, uint32_t size, Visit visit);
+  FiberInfo fiber_of(const char* slot, uint64_t address) const;
+  bool read_stable(uint64_t address, std::vector<char>& slot, bool& switching);
+
+  std::unique_ptr<TargetMemory> memory_;
+  uint64_t address_;
+  RegistryLayout layout_;
+};
+
+tl::unexpected<Error> View::error(ReadStatus status) const {
+  const std::string what = "cannot read the fibers of " + memory_->label();
+  switch (status) {
+    case ReadStatus::gone: return fail(what, "it has ended");
+    case ReadStatus::not_permitted: return fail(what, "not permitted", permission_hint());
+    default: return fail(what, "its registry points outside its memory");
+  }
+}
+
+Result<void> View::load() {
+  std::vector<char> bytes(sizeof(fiberprof_registry));
+  ReadStatus status = memory_->read(address_, bytes);
+  if (status == ReadStatus::fault) {
+    // An older runtime with fewer fields may end close to the end of its memory.
+    bytes.resize(offsetof(fiberprof_registry, fields));
+    status = memory_->read(address_, bytes);
+  }
+  if (status != ReadStatus::ok) return error(status);
+  auto layout = RegistryLayout::parse(bytes.data(), bytes.size());
+  if (!layout) return fail("cannot read the fibers of " + memory_->label(), layout.error().why);
+  layout_ = *layout;
+  return {};
+}
+
+template <class Visit>
+Result<void> View::each_behind(uint64_t array, uint32_t count, uint32_t size, Visit visit) {
+  if (count == 0) return {};
+  std::vector<uint64_t> addresses(count);
+  const ReadStatus status =
+      memory_->read(array, {reinterpret_cast<char*>(addresses.data()), addresses.size() * sizeof(uint64_t)});
+  if (status != ReadStatus::ok) return error(status);
+  constexpr size_t kBatch = 1024;
+  std::vector<char> bytes(std::min<size_t>(count, kBatch) * size);
+  const auto ok = std::make_unique<bool[]>(kBatch);
+  for (size_t begin = 0; begin < count; begin += kBatch) {
+    const auto batch = std::span(addresses).subspan(begin, std::min<size_t>(kBatch, count - begin));
+    const ReadStatus batch_status = memory_->read_many(batch, size, bytes.data(), ok.get());
+    if (batch_status != ReadStatus::ok) return error(batch_status);
+    for (size_t i = 0; i < batch.size(); ++i)
+      if (ok[i]) visit(bytes.data() + i * size, batch[i]);
+  }
+  return {};
+}
+
+Result<RegistrySummary> View::summary() {
+  if (auto loaded = load(); !loaded) return tl::unexpected(loaded.error());
+  const fiberprof_registry& head = layout_.head;
+  RegistrySummary summary;
+  summary.clock_ns = head.clock_ns;
+  summary.fibers_created = head.fibers_created;
+  summary.global_queue_depth = head.global_queue_depth;
+  summary.start_ns = head.start_ns;
+  auto read = each_behind(head.processors, head.processor_count, head.processor_size, [&](const char* bytes, uint64_t) {
+    const auto number = [&](fiberprof_field_index field) { return layout_.number(bytes, field); };
+    ProcessorInfo info;
+    info.index = static_cast<uint32_t>(number(FIBERPROF_FIELD_processor_index));
+    info.state = static_cast<uint32_t>(number(FIBERPROF_FIELD_processor_state));
+    info.worker = static_cast<uint32_t>(number(FIBERPROF_FIELD_processor_worker));
+    info.queue_depth = static_cast<uint32_t>(number(FIBERPROF_FIELD_processor_queue_depth));
+    info.current_fiber = number(FIBERPROF_FIELD_processor_current_fiber);
+    info.switches = number(FIBERPROF_FIELD_processor_switches);
+    info.steals = number(FIBERPROF_FIELD_processor_steals);
+    const fiberprof_field parks = layout_.where(FIBERPROF_FIELD_processor_parks);
+    info.parks.resize(parks.size / sizeof(uint64_t));
+    if (!info.parks.empty())
+      std::memcpy(info.parks.data(), bytes + parks.offset, info.parks.size() * sizeof(uint64_t));
+    summary.processors.push_back(std::move(info));
+  });
+  if (!read) return tl::unexpected(read.error());
+  read = each_behind(head.workers, head.worker_count, head.worker_size, [&](const char* bytes, uint64_t address) {
+    const auto number = [&](fiberprof_field_index field) { return layout_.number(bytes, field); };
+    WorkerInfo info;
+    info.tid = static_cast<uint32_t>(number(FIBERPROF_FIELD_worker_tid));
+    if (info.tid == 0) return;
+    info.record = address;
+    info.processor = static_cast<uint32_t>(number(FIBERPROF_FIELD_worker_processor));
+    info.current_fiber = number(FIBERPROF_FIELD_worker_current_fiber);
+    info.fiber_entry = number(FIBERPROF_FIELD_worker_fiber_entry);
+    summary.workers.push_back(info);
+  });
+  if (!read) return tl::unexpected(read.error());
+  return summary;
+}
+
+FiberInfo View::fiber_of(const char* slot, uint64_t address) const {
+  const auto number = [&](fiberprof_field_index field) { return layout_.number(slot, field); };
+  FiberInfo info;
+  info.id = number(FIBERPROF_FIELD_fiber_id);
+  info.state = static_cast<uint8_t>(number(FIBERPROF_FIELD_fiber_state));
+  info.reason = static_cast<uint8_t>(number(FIBERPROF_FIELD_fiber_reason));
+  info.resource = number(FIBERPROF_FIELD_fiber_resource);
+  info.since_ns = number(FIBERPROF_FIELD_fiber_since);
+  info.sp = number(FIBERPROF_FIELD_fiber_sp);
+  info.switches = number(FIBERPROF_FIELD_fiber_switches);
+  info.processor = static_cast<uint32_t>(number(FIBERPROF_FIELD_fiber_processor));
+  info.worker = static_cast<uint32_t>(number(FIBERPROF_FIELD_fiber_worker));
+  info.stack_low = number(FIBERPROF_FIELD_fiber_stack_low);
+  info.stack_high = number(FIBERPROF_FIELD_fiber_stack_high);
+  info.entry = number(FIBERPROF_FIELD_fiber_entry);
+  info.creator_pc = number(FIBERPROF_FIELD_fiber_creator_pc);
+  info.parent = number(FIBERPROF_FIELD_fiber_parent);
+  info.name = layout_.text(slot, FIBERPROF_FIELD_fiber_name);
+  info.slot = address;
+  if (info.state == FIBERPROF_FIBER_RUNNING || info.state == FIBERPROF_FIBER_BLOCKING) info.sp = 0;
+  if (info.state != FIBERPROF_FIBER_PARKED) info.reason = 0;
+  return info;
+}
+
+// One slot that changed while its chunk was read. False: it is being rewritten for another fiber again and again.
+// `switching`: it is one fiber, but one that leaves or enters its processor right now.
+bool View::read_stable(uint64_t address, std::vector<char>& slot, bool& switching) {
+  std::vector<char> again(slot.size());
+  for (int attempt = 0; attempt < kTornRetries; ++attempt) {
+    if (memory_->read(address, slot) != ReadStatus::ok || memory_->read(address, again) != ReadStatus::ok) return false;
+    const auto same = [&](fiberprof_field_index field) {
+      return layout_.number(slot.data(), field) == layout_.number(again.data(), field);
+    };
+    switching = slot != again;
+    if (!switching) break;
+    if (attempt + 1 == kTornRetries && !(same(FIBERPROF_FIELD_fiber_id) && same(FIBERPROF_FIELD_fiber_sequence)))
+      return false;
+  }
+  return layout_.number(slot.data(), FIBERPROF_FIELD_fiber_sequence) % 2 == 0;
+}
+
+Result<uint64_t> View::fibers(const std::function<void(const FiberInfo&)>& visit, uint64_t limit) {
+  if (auto loaded = load(); !loaded) return tl::unexpected(loaded.error());
+  const fiberprof_registry& head = layout_.head;
+  std::vector<uint64_t> slabs(head.fibers_per_slab == 0 ? 0 : head.fiber_slab_count);
+  if (!slabs.empty()) {
+    const ReadStatus status =
+        memory_->read(head.fiber_slabs, {reinterpret_cast<char*>(slabs.data()), slabs.size() * sizeof(uint64_t)});
+    if (status != ReadStatus::ok) return error(status);
+  }
+  const size_t slot_size = head.fiber_size;
+  const size_t per_chunk = std::max<size_t>(1, kChunkBytes / slot_size);
+  std::vector<char> first(per_chunk * slot_size), second(first.size()), single(slot_size);
+  std::unordered_set<uint64_t> seen_slabs;
+  uint64_t torn = 0, visited = 0;
+  for (const uint64_t slab : slabs) {
+    if (!seen_slabs.insert(slab).second) continue;  // a lie: slabs never repeat
+    for (size_t begin = 0; begin < head.fibers_per_slab; begin += per_chunk) {
+      const size_t count = std::min<size_t>(per_chunk, head.fibers_per_slab - begin);
+      const uint64_t chunk = slab + begin * slot_size;
+      // An entry that is the same in two reads, one after the other, was not torn in either: whatever rewrites a slot
+      // changes its sequence or its switches for good.
+      for (auto* bytes : {&first, &second}) {
+        const ReadStatus status = memory_->read(chunk, {bytes->data(), count * slot_size});
+        if (status != ReadStatus::ok) return error(status);
+      }
+      for (size_t i = 0; i < count; ++i) {
+        const char* slot = second.data() + i * slot_size;
+        const uint64_t address = chunk + i * slot_size;
+        bool switching = false;
+        const uint64_t sequence = layout_.number(slot, FIBERPROF_FIELD_fiber_sequence);
+        if (sequence % 2 != 0 || std::memcmp(first.data() + i * slot_size, slot, slot_size) != 0) {
+          if (!read_stable(address, single, switching)) {
+            ++torn;
+            continue;
+          }
+          slot = single.data();
+        }
+        const uint64_t state = layout_.number(slot, FIBERPROF_FIELD_fiber_state);
+        if (state == FIBERPROF_FIBER_FREE || state >= FIBERPROF_FIBER_DEAD ||
+            layout_.number(slot, FIBERPROF_FIELD_fiber_id) == 0)
+          continue;
+        if (visited == limit) return torn;
+        ++visited;
+        FiberInfo info = fiber_of(slot, address);
+        if (switching) info.sp = 0;
+        visit(info);
+      }
+    }
+  }
+  return torn;
+}
+
+std::vector<uint64_t> View::stack(const FiberInfo& fiber, size_t max_frames) {
+  const uint64_t low = fiber.stack_low, high = fiber.stack_high;
+  if (fiber.sp == 0 || low >= high || high - low > kMaxStack || fiber.sp < low || high - fiber.sp < 16 ||
+      fiber.sp % 8 != 0)
+    return {};
+  std::vector<uint64_t> addresses;
+  // The stack is read upwards in blocks: most waits are shallow, and one read of a block costs as much as one of a
+  // frame record.
+  constexpr size_t kBlock = 4096;
+  char block[kBlock];
+  uint64_t block_start = 0, block_size = 0;
+  for (uint64_t frame = fiber.sp; addresses.size() < max_frames;) {
+    if (frame < block_start || frame + 16 > block_start + block_size) {
+      block_start = frame;
+      block_size = std::min<uint64_t>(kBlock, high - frame);
+      if (memory_->read(block_start, {block, block_size}) != ReadStatus::ok) break;
+    }
+    uint64_t record[2];  // caller's frame pointer, return address
+    std::memcpy(record, block + (frame - block_start), sizeof record);
+#if defined(__aarch64__)
+    record[1] &= (uint64_t{1} << 48) - 1;  // without the pointer authentication code
+#endif
+    if (record[1] == 0) break;
+    addresses.push_back(record[1]);
+    if (record[0] <= frame || record[0] % 8 != 0 || record[0] >= high || high - record[0] < 16) break;
+    frame = record[0];
+  }
+  // Only if it has not run meanwhile is this the stack of the wait described by `fiber`.
+  std::vector<char> slot(layout_.head.fiber_size);
+  if (memory_->read(fiber.slot, slot) != ReadStatus::ok ||
+      layout_.number(slot.data(), FIBERPROF_FIELD_fiber_id) != fiber.id ||
+      layout_.number(slot.data(), FIBERPROF_FIELD_fiber_switches) != fiber.switches ||
+      layout_.number(slot.data(), FIBERPROF_FIELD_fiber_sp) != fiber.sp)
+    return {};
+  const auto state = layout_.number(slot.data(), FIBERPROF_FIELD_fiber_state);
+  if (state == FIBERPROF_FIBER_RUNNING || state == FIBERPROF_FIBER_BLOCKING) return {};
+  return addresses;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RegistryView>> RegistryView::open(std::unique_ptr<TargetMemory> memory, uint64_t address) {
+  auto view = std::make_unique<View>(std::move(memory), address);
+  if (auto loaded = view->load(); !loaded) return tl::unexpected(loaded.error());
+  return view;
+}
+
+Result<std::unique_ptr<RegistryView>> RegistryView::open(uint32_t pid, uint64_t address) {
+  return open(live_memory(pid), address);
+}
+
+}  // namespace fiberprof
