@@ -8,7 +8,7 @@ BPF_INC  := -Iinclude -Ibpf -I/usr/include/$(ARCH)-linux-gnu
 
 $(B)/bpf/%.bpf.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
-	$(CLANG) -g -O2 -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -Wall -Wextra -Werror $(BPF_INC) -MMD -MP -c $< -o $@
+	$(CLANG) -g -O2 -mcpu=v2 -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -Wall -Wextra -Werror $(BPF_INC) -MMD -MP -c $< -o $@
 
 $(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
 	$(BPFTOOL) gen skeleton $< name $*_bpf > $@

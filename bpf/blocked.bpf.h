@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Waits of fibers: one event at resume, on the fiber's own stack, tells the whole wait. */
+#ifndef FIBERPROF_BPF_BLOCKED_H
+#define FIBERPROF_BPF_BLOCKED_H
+
+#include "stacks.bpf.h"
+
+static __always_inline struct fp_blocked_value* blocked_entry(const struct fp_blocked_key* key) {
+  struct fp_blocked_value* value = bpf_map_lookup_elem(&blocked, key);
+  if (value) return value;
+  if (blocked_full) return 0;
+  long error = bpf_map_update_elem(&blocked, key, &no_waits, BPF_NOEXIST);
+  if (error == -E2BIG) blocked_full = 1;
+  return bpf_map_lookup_elem(&blocked, key);
+}
+
+static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight) {
+  struct fp_blocked_key key = {};
+  key.tgid = watched_process();
+  if (!key.tgid) return 0;
+  u64 reason = ARG1(ctx), parked = ARG3(ctx), queued = ARG4(ctx);
+  key.reason = reason > 255 ? 255 : reason;
+  key.stack = user_stack(SCRATCH_PROBE, REG_IP(ctx), REG_FP(ctx));
+  struct fp_blocked_value* value = blocked_entry(&key);
+  if (!value) {
+    lost(FP_LOST_BLOCKED_FULL, 1);
+    return 0;
+  }
+  u64 total = parked + queued;
+  /* max and histogram tell how long the wait was; the totals only what of it lies within the session */
+  u32 bucket = log2_of(total);
+  if (bucket >= FP_BUCKETS) bucket = FP_BUCKETS - 1;
+  if (total > value->max_ns) value->max_ns = total;
+  if (total > elapsed_at_least) {
+    u64 elapsed = bpf_ktime_get_ns() - attached_ns;
+    elapsed_at_least = elapsed;
+    if (total > elapsed) {
+      if (queued > elapsed) queued = elapsed;
+      parked = elapsed - queued;
+      lost(FP_CLIPPED, 1);
+    }
+  }
+  ADD(value->parked_ns, parked * weight);
+  ADD(value->queued_ns, queued * weight);
+  ADD(value->events, 1);
+  ADD(value->histogram[bucket], weight);
+  return 0;
+}
+
+SEC("uprobe")
+int on_blocked_exact(struct pt_regs* ctx) { return on_blocked(ctx, 1); }
+
+SEC("uprobe")
+int on_blocked_sampled(struct pt_regs* ctx) { return on_blocked(ctx, ARG6(ctx)); }
+
+#endif

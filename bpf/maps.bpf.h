@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Maps, settings and loss counters. All sizes here are defaults that userspace/session overrides before loading.
+ *
+ * A full map latches: one failed insertion sets its flag, and from then on a key that is not there is only counted.
+ * Keys that are there keep being updated. (A failed insertion into a full hash searches every CPU's free list.)
+ */
+#ifndef FIBERPROF_BPF_MAPS_H
+#define FIBERPROF_BPF_MAPS_H
+
+#include "kernel.h"
+#include "shared.h"
+
+#define EEXIST 17
+#define E2BIG 7
+
+/* Set before loading; the verifier removes what they switch off. */
+const volatile __u8 filter_processes = 0;  /* only processes in `processes` */
+const volatile __u8 switch_has_state = 0;  /* sched_switch passes the state of the thread that leaves (5.18) */
+const volatile __u32 worker_fiber_at = 8;  /* where current_fiber and fiber_entry are in struct fiberprof_worker */
+const volatile __u32 worker_entry_at = 16;
+
+/* Set when the probes are about to be attached. */
+__u64 attached_ns = 0;
+/* A lower bound of the time since then. Waits shorter than it need no clock to be known to lie inside the session,
+ * which is nearly all of them: the clock costs 20 ns. Only ever grows, so a stale copy is safe. */
+__u64 elapsed_at_least = 0;
+
+__u8 blocked_full = 0;
+__u8 offcpu_full = 0;
+__u8 stacks_full = 0;
+__u8 workers_full = 0;
+__u8 queues_full = 0;
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+  __uint(max_entries, 4096);
+  __type(key, struct fp_blocked_key);
+  __type(value, struct fp_blocked_value);
+} blocked SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+  __uint(max_entries, 4096);
+  __type(key, struct fp_offcpu_key);
+  __type(value, struct fp_offcpu_value);
+} offcpu SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 16384);
+  __type(key, __u64);
+  __type(value, struct fp_stack);
+} stacks SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __type(key, struct fp_queue_key);
+  __type(value, struct fp_queue_value);
+} queues SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1024);
+  __type(key, __u32);
+  __type(value, struct fp_counters);
+} counters SEC(".maps");
+
+/* Workers by thread id in the initial pid namespace. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 8192);
+  __type(key, __u32);
+  __type(value, struct fp_worker);
+} workers SEC(".maps");
+
+/* Process ids in the initial pid namespace; consulted when `filter_processes`. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __type(key, __u32);
+  __type(value, __u32);
+} processes SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct fp_losses);
+} losses SEC(".maps");
+
+/* All zero: what a new entry starts as (too large for the 512-byte stack). */
+static const struct fp_blocked_value no_waits;
+static const struct fp_offcpu_value no_offcpu;
+
+/* Adds are atomic although the maps are per CPU: since Linux 6.x uprobe programs are preemptible, and a program
+ * preempted between load and store would write back a value thousands of events old. `lock add` costs 5 ns. */
+#define ADD(where, what) __sync_fetch_and_add(&(where), (what))
+
+static __always_inline void lost(enum fp_loss cause, u64 events) {
+  u32 zero = 0;
+  struct fp_losses* counts = bpf_map_lookup_elem(&losses, &zero);
+  if (counts) ADD(counts->count[cause], events);
+}
+
+static __always_inline u32 log2_of(u64 value) {
+  u32 result = 0;
+  if (value >> 32) { value >>= 32; result += 32; }
+  if (value >> 16) { value >>= 16; result += 16; }
+  if (value >> 8) { value >>= 8; result += 8; }
+  if (value >> 4) { value >>= 4; result += 4; }
+  if (value >> 2) { value >>= 2; result += 2; }
+  if (value >> 1) result += 1;
+  return result;
+}
+
+/* 0: not one of ours. */
+static __always_inline u32 watched_process(void) {
+  u32 tgid = bpf_get_current_pid_tgid() >> 32;
+  if (filter_processes && !bpf_map_lookup_elem(&processes, &tgid)) return 0;
+  return tgid;
+}
+
+#endif

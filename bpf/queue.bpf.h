@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Queue depth per processor from the monitor's ticks, and probes that are only counted. */
+#ifndef FIBERPROF_BPF_QUEUE_H
+#define FIBERPROF_BPF_QUEUE_H
+
+#include "maps.bpf.h"
+
+static __always_inline struct fp_queue_value* queue_entry(const struct fp_queue_key* key) {
+  struct fp_queue_value* value = bpf_map_lookup_elem(&queues, key);
+  if (value) return value;
+  if (queues_full) return 0;
+  struct fp_queue_value none = {};
+  if (bpf_map_update_elem(&queues, key, &none, BPF_NOEXIST) == -E2BIG) queues_full = 1;
+  return bpf_map_lookup_elem(&queues, key);
+}
+
+SEC("uprobe")
+int on_proc_sample(struct pt_regs* ctx) {
+  struct fp_queue_key key = {.tgid = watched_process(), .processor = ARG0(ctx)};
+  if (!key.tgid) return 0;
+  u64 depth = ARG1(ctx), state = ARG2(ctx);
+  struct fp_queue_value* value = queue_entry(&key);
+  if (!value) {
+    lost(FP_LOST_QUEUES_FULL, 1);
+    return 0;
+  }
+  ADD(value->ticks, 1);
+  ADD(value->depth_sum, depth);
+  if (depth > value->depth_max) value->depth_max = depth;
+  value->last_depth = depth;
+  if (state < 3) ADD(value->state_ticks[state], 1);
+  u32 bucket = depth ? log2_of(depth) + 1 : 0;
+  if (bucket >= FP_DEPTH_BUCKETS) bucket = FP_DEPTH_BUCKETS - 1;
+  ADD(value->depth_log2[bucket], 1);
+  return 0;
+}
+
+static __always_inline struct fp_counters* counters_of(u32 tgid) {
+  struct fp_counters* value = bpf_map_lookup_elem(&counters, &tgid);
+  if (value || !tgid) return value;
+  struct fp_counters none = {};
+  bpf_map_update_elem(&counters, &tgid, &none, BPF_NOEXIST);
+  return bpf_map_lookup_elem(&counters, &tgid);
+}
+
+SEC("uprobe")
+int on_handoff(struct pt_regs* ctx) {
+  (void)ctx;
+  struct fp_counters* value = counters_of(watched_process());
+  if (value) ADD(value->handoffs, 1);
+  return 0;
+}
+
+SEC("uprobe")
+int on_overrun(struct pt_regs* ctx) {
+  (void)ctx;
+  struct fp_counters* value = counters_of(watched_process());
+  if (value) ADD(value->overruns, 1);
+  return 0;
+}
+
+/* Fires on the new worker's own thread: its id needs no translation between pid namespaces. */
+SEC("uprobe")
+int on_worker_start(struct pt_regs* ctx) {
+  u32 tgid = watched_process();
+  if (!tgid) return 0;
+  struct fp_counters* value = counters_of(tgid);
+  if (value) ADD(value->worker_starts, 1);
+  u32 tid = bpf_get_current_pid_tgid();
+  struct fp_worker worker = {.record = ARG2(ctx), .why = {.tgid = tgid}};
+  long error = workers_full ? -E2BIG : bpf_map_update_elem(&workers, &tid, &worker, BPF_ANY);
+  if (error) {
+    if (error == -E2BIG) workers_full = 1;
+    lost(FP_LOST_WORKERS_FULL, 1);
+  }
+  return 0;
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the kernel side and userspace/session both know: keys and values of the maps, names of the loss counters.
+ * Plain fixed-size types without padding holes, because a hole in a key is part of the key.
+ */
+#ifndef FIBERPROF_BPF_SHARED_H
+#define FIBERPROF_BPF_SHARED_H
+
+#include <linux/types.h>
+
+#define FP_MAX_FRAMES 127 /* kernel.perf_event_max_stack; also keeps fp_stack at 1 KiB */
+#define FP_BUCKETS 44     /* log2 of nanoseconds: the last holds everything from 2.4 hours */
+#define FP_DEPTH_BUCKETS 20
+
+/* Stored innermost frame first, under a hash of the frames. */
+struct fp_stack {
+  __u32 n;
+  __u32 kernel; /* 1: kernel addresses */
+  __u64 frames[FP_MAX_FRAMES];
+};
+
+struct fp_blocked_key {
+  __u32 tgid;
+  __u32 reason;
+  __u64 stack; /* key into `stacks`; 0: none */
+};
+
+/* Per CPU. The number of waits is the sum of the histogram. */
+struct fp_blocked_value {
+  __u64 parked_ns;
+  __u64 queued_ns;
+  __u64 max_ns;
+  __u64 events;
+  __u64 histogram[FP_BUCKETS];
+};
+
+struct fp_queue_key {
+  __u32 tgid;
+  __u32 processor;
+};
+
+struct fp_queue_value {
+  __u64 ticks;
+  __u64 depth_sum;
+  __u64 depth_max;
+  __u64 last_depth;
+  __u64 state_ticks[3];
+  __u64 depth_log2[FP_DEPTH_BUCKETS];
+};
+
+struct fp_counters {
+  __u64 handoffs;
+  __u64 worker_starts;
+  __u64 overruns;
+};
+
+/* Same values as OffCpuCause in userspace/session/snapshot.h, where they are asserted equal. */
+enum fp_cause {
+  FP_PREEMPTED = 0,
+  FP_FUTEX = 1,
+  FP_POLL = 2,
+  FP_SYSCALL = 3,
+  FP_FAULT = 4,
+  FP_DISK = 5,
+};
+
+struct fp_offcpu_key {
+  __u32 tgid;
+  __u8 cause;
+  __u8 on_fiber;
+  __u16 zero;
+  __s32 syscall; /* -1: none */
+  __u32 futex_op;
+  __u64 fiber_entry;
+  __u64 user_stack;
+  __u64 kernel_stack;
+};
+
+struct fp_offcpu_value {
+  __u64 total_ns;
+  __u64 max_ns;
+  __u64 histogram[FP_BUCKETS]; /* their sum is the count */
+};
+
+/* A worker thread, by its id in the initial pid namespace. */
+struct fp_worker {
+  __u64 record;   /* address of its struct fiberprof_worker in the process */
+  __u64 start_ns; /* off its CPU since; 0: on it */
+  struct fp_offcpu_key why;
+};
+
+/* Where the kernel's own code that runs the session's programs keeps what userspace sets after loading. */
+enum fp_loss {
+  FP_LOST_BLOCKED_FULL,
+  FP_LOST_OFFCPU_FULL,
+  FP_LOST_STACKS_FULL,
+  FP_LOST_WORKERS_FULL,
+  FP_LOST_QUEUES_FULL,
+  FP_LOST_STACK_WALK,      /* the stack could not be read */
+  FP_LOST_STACK_TRUNCATED, /* deeper than FP_MAX_FRAMES: cut, not lost */
+  FP_LOST_STACK_COLLISION,
+  FP_LOST_SCRATCH, /* preempted by another fiber's event in the middle of this one, more often than it retries */
+  FP_LOST_USER_MEMORY,
+  FP_LOST_MAP_BUSY,
+  FP_CLIPPED, /* waits that began before the attach; only the part since then is in the totals */
+  FP_LOSS_COUNT
+};
+
+struct fp_losses {
+  __u64 count[FP_LOSS_COUNT];
+};
+
+#endif
