@@ -16,6 +16,9 @@ $(B)/obj/userspace/%.o: userspace/%.cpp | $(CONTRACT) $(BPF_SKEL)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(TOOL_INC) $(DEPFLAGS) -c $< -o $@
 
+# Holds probe sites: a probed nop may become a call, which writes below the stack pointer.
+$(B)/obj/userspace/session/nop_sites.o: CXXFLAGS += $(if $(filter x86_64,$(ARCH)),-mno-red-zone)
+
 $(B)/lib/libfiberprof-tool.a: $(TOOL_LIB_OBJ)
 	@mkdir -p $(@D)
 	rm -f $@ && ar rcs $@ $^

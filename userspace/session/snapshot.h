@@ -25,9 +25,9 @@ struct BlockedEntry {
   uint64_t count = 0;    // weighted when sampled
   uint64_t parked_ns = 0;
   uint64_t queued_ns = 0;  // runnable, waiting for a processor
-  uint64_t max_ns = 0;     // longest single wait, parked + queued
+  uint64_t max_ns = 0;     // longest single wait, parked + queued, in full even if it began before the attach
   uint64_t events = 0;     // how many probe hits stand behind `count`
-  Histogram parked{};      // of parked + queued, weighted
+  Histogram parked{};      // of parked + queued, weighted, in full
 };
 
 enum class OffCpuCause : uint8_t {
@@ -49,10 +49,10 @@ struct OffCpuEntry {
   uint64_t fiber_entry = 0;  // spawned function of the fiber on the worker; 0: none
   StackId user_stack = 0;
   StackId kernel_stack = 0;
-  uint64_t count = 0;
-  uint64_t total_ns = 0;
+  uint64_t count = 0;     // those still going on included
+  uint64_t total_ns = 0;  // the same, up to the time of the snapshot
   uint64_t max_ns = 0;
-  Histogram duration{};
+  Histogram duration{};  // of those that have ended
 };
 
 // Queue depth of one processor, from the monitor's ticks.
@@ -85,9 +85,13 @@ struct Losses {
   uint64_t user_memory_fault = 0;
   uint64_t worker_map_full = 0;
   uint64_t queue_map_full = 0;
+  uint64_t map_busy = 0;           // the kernel refused an insertion for another reason than a full map
+  uint64_t scratch_preempted = 0;  // stack not taken: preempted by other fibers' events too often meanwhile
+  uint64_t clipped = 0;  // waits that began before the attach: counted, but only the part since then is in the totals
+  // Of all these, what was lost. stack_truncated and clipped are not: those events are recorded.
   uint64_t total() const {
     return blocked_map_full + offcpu_map_full + stack_map_full + stack_walk_failed + stack_hash_collision +
-           user_memory_fault + worker_map_full + queue_map_full;
+           user_memory_fault + worker_map_full + queue_map_full + map_busy + scratch_preempted;
   }
 };
 

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Small programs attached to this very process, to learn what the kernel allows and costs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "support/error.h"
+
+namespace fiberprof {
+
+enum class CalibrationProgram : uint8_t { empty, stack };
+
+class Calibration {
+ public:
+  // Loads the programs. Errors: no privilege, no BTF, refused by the kernel.
+  static Result<Calibration> open();
+  // Attaches to the instruction at `address` of this process, until this object ends.
+  Result<void> attach(CalibrationProgram program, uint64_t address);
+  // Attaches to tp_btf/sched_switch, sleeps once and tells whether the program ran.
+  Result<bool> switches_seen();
+  // Frames of the last stack taken by CalibrationProgram::stack.
+  uint64_t frames_seen() const;
+
+  Calibration(Calibration&&) noexcept;
+  Calibration& operator=(Calibration&&) noexcept;
+  ~Calibration();
+
+ private:
+  struct State;
+  explicit Calibration(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fiberprof

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "session/reader.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "session/map_reader.h"
+#include "session/skeleton.h"
+
+namespace fiberprof {
+
+static_assert(FP_BUCKETS == kHistogramBuckets);
+static_assert(FP_PREEMPTED == static_cast<int>(OffCpuCause::preempted) &&
+              FP_FUTEX == static_cast<int>(OffCpuCause::futex) && FP_POLL == static_cast<int>(OffCpuCause::poll) &&
+              FP_SYSCALL == static_cast<int>(OffCpuCause::syscall) && FP_FAULT == static_cast<int>(OffCpuCause::fault) &&
+              FP_DISK == static_cast<int>(OffCpuCause::disk));
+static_assert(FP_DEPTH_BUCKETS == std::tuple_size_v<decltype(QueueEntry::depth_log2)>);
+
+namespace {
+
+uint64_t sum(const Histogram& histogram) {
+  uint64_t total = 0;
+  for (const uint64_t bucket : histogram) total += bucket;
+  return total;
+}
+
+OffCpuEntry entry_of(const fp_offcpu_key& key) {
+  OffCpuEntry entry;
+  entry.pid = key.tgid;
+  entry.cause = static_cast<OffCpuCause>(key.cause);
+  entry.on_fiber = key.on_fiber != 0;
+  entry.syscall = key.syscall;
+  entry.futex_op = key.futex_op;
+  entry.fiber_entry = key.fiber_entry;
+  entry.user_stack = key.user_stack;
+  entry.kernel_stack = key.kernel_stack;
+  return entry;
+}
+
+auto order(const fp_offcpu_key& key) {
+  return std::make_tuple(key.tgid, key.cause, key.on_fiber, key.syscall, key.futex_op, key.fiber_entry, key.user_stack,
+                         key.kernel_stack);
+}
+
+}  // namespace
+
+Result<Snapshot> SnapshotReader::read() {
+  Snapshot snapshot;
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  snapshot.time_ns = static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
+  snapshot.attached_ns = skeleton_.bss->attached_ns;
+  for (const auto part : {&SnapshotReader::read_blocked, &SnapshotReader::read_off_cpu, &SnapshotReader::read_queues,
+                          &SnapshotReader::read_losses})
+    if (auto done = (this->*part)(snapshot); !done) return tl::unexpected(done.error());
+  if (auto done = read_stacks(snapshot); !done) return tl::unexpected(done.error());
+  return snapshot;
+}
+
+Result<void> SnapshotReader::read_blocked(Snapshot& snapshot) const {
+  return read_map<fp_blocked_key, fp_blocked_value>(
+      skeleton_.maps.blocked, cpus_, [&](const fp_blocked_key& key, const fp_blocked_value* values) {
+        BlockedEntry entry;
+        entry.pid = key.tgid;
+        entry.reason = static_cast<uint8_t>(key.reason);
+        entry.stack = key.stack;
+        for (int cpu = 0; cpu < cpus_; ++cpu) {
+          const fp_blocked_value& value = values[cpu];
+          entry.parked_ns += value.parked_ns;
+          entry.queued_ns += value.queued_ns;
+          entry.events += value.events;
+          entry.max_ns = std::max<uint64_t>(entry.max_ns, value.max_ns);
+          for (size_t i = 0; i < entry.parked.size(); ++i) entry.parked[i] += value.histogram[i];
+        }
+        entry.count = sum(entry.parked);
+        if (entry.events) snapshot.blocked.push_back(entry);
+      });
+}
+
+Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) const {
+  std::map<decltype(order(fp_offcpu_key{})), OffCpuEntry> entries;
+  auto done = read_map<fp_offcpu_key, fp_offcpu_value>(
+      skeleton_.maps.offcpu, cpus_, [&](const fp_offcpu_key& key, const fp_offcpu_value* values) {
+        OffCpuEntry entry = entry_of(key);
+        for (int cpu = 0; cpu < cpus_; ++cpu) {
+          const fp_offcpu_value& value = values[cpu];
+          entry.total_ns += value.total_ns;
+          entry.max_ns = std::max<uint64_t>(entry.max_ns, value.max_ns);
+          for (size_t i = 0; i < entry.duration.size(); ++i) entry.duration[i] += value.histogram[i];
+        }
+        entry.count = sum(entry.duration);
+        if (entry.count) entries.emplace(order(key), entry);
+      });
+  if (!done) return done;
+  // Those still off their CPU, up to now: a worker stuck for good shall not be invisible.
+  done = read_map<uint32_t, fp_worker>(
+      skeleton_.maps.workers, 1, [&](const uint32_t&, const fp_worker* worker) {
+        if (!worker->start_ns || worker->start_ns >= snapshot.time_ns) return;
+        const auto at = entries.try_emplace(order(worker->why), entry_of(worker->why)).first;
+        const uint64_t ns = snapshot.time_ns - worker->start_ns;
+        at->second.count += 1;
+        at->second.total_ns += ns;
+        at->second.max_ns = std::max(at->second.max_ns, ns);
+      });
+  for (auto& [key, entry] : entries) snapshot.off_cpu.push_back(entry);
+  return done;
+}
+
+Result<void> SnapshotReader::read_queues(Snapshot& snapshot) const {
+  auto done = read_map<fp_queue_key, fp_queue_value>(
+      skeleton_.maps.queues, 1, [&](const fp_queue_key& key, const fp_queue_value* value) {
+        QueueEntry entry;
+        entry.pid = key.tgid;
+        entry.processor = key.processor;
+        entry.ticks = value->ticks;
+        entry.depth_sum = value->depth_sum;
+        entry.depth_max = value->depth_max;
+        entry.last_depth = value->last_depth;
+        std::copy(std::begin(value->state_ticks), std::end(value->state_ticks), entry.state_ticks.begin());
+        std::copy(std::begin(value->depth_log2), std::end(value->depth_log2), entry.depth_log2.begin());
+        snapshot.queues.push_back(entry);
+      });
+  if (!done) return done;
+  std::sort(snapshot.queues.begin(), snapshot.queues.end(), [](const QueueEntry& a, const QueueEntry& b) {
+    return std::tie(a.pid, a.processor) < std::tie(b.pid, b.processor);
+  });
+  return read_map<uint32_t, fp_counters>(
+      skeleton_.maps.counters, 1, [&](const uint32_t& tgid, const fp_counters* value) {
+        snapshot.counters[tgid] = {value->handoffs, value->worker_starts, value->overruns};
+      });
+}
+
+Result<void> SnapshotReader::read_losses(Snapshot& snapshot) const {
+  std::vector<fp_losses> values(static_cast<size_t>(cpus_));
+  const uint32_t zero = 0;
+  const int error = bpf_map_lookup_elem(bpf_map__fd(skeleton_.maps.losses), &zero, values.data());
+  if (error) return fail("cannot read the loss counters", std::strerror(-error));
+  uint64_t total[FP_LOSS_COUNT] = {};
+  for (const fp_losses& value : values)
+    for (int i = 0; i < FP_LOSS_COUNT; ++i) total[i] += value.count[i];
+  Losses& losses = snapshot.losses;
+  losses.blocked_map_full = total[FP_LOST_BLOCKED_FULL];
+  losses.offcpu_map_full = total[FP_LOST_OFFCPU_FULL];
+  losses.stack_map_full = total[FP_LOST_STACKS_FULL];
+  losses.worker_map_full = total[FP_LOST_WORKERS_FULL] + workers_not_added_;
+  losses.queue_map_full = total[FP_LOST_QUEUES_FULL];
+  losses.stack_walk_failed = total[FP_LOST_STACK_WALK];
+  losses.stack_truncated = total[FP_LOST_STACK_TRUNCATED];
+  losses.stack_hash_collision = total[FP_LOST_STACK_COLLISION];
+  losses.scratch_preempted = total[FP_LOST_SCRATCH];
+  losses.user_memory_fault = total[FP_LOST_USER_MEMORY];
+  losses.map_busy = total[FP_LOST_MAP_BUSY];
+  losses.clipped = total[FP_CLIPPED];
+  return {};
+}
+
+Result<void> SnapshotReader::read_stacks(Snapshot& snapshot) {
+  const auto need = [&](StackId id) {
+    if (!id) return;
+    auto [at, added] = stacks_.try_emplace(id);
+    if (added) {
+      fp_stack stack{};
+      if (bpf_map_lookup_elem(bpf_map__fd(skeleton_.maps.stacks), &id, &stack) != 0) return;
+      at->second.assign(stack.frames, stack.frames + std::min<uint32_t>(stack.n, FP_MAX_FRAMES));
+    }
+    snapshot.stacks.try_emplace(id, at->second);
+  };
+  for (const BlockedEntry& entry : snapshot.blocked) need(entry.stack);
+  for (const OffCpuEntry& entry : snapshot.off_cpu) {
+    need(entry.user_stack);
+    need(entry.kernel_stack);
+  }
+  return {};
+}
+
+}  // namespace fiberprof

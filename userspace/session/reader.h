@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The kernel maps of a session into a Snapshot: per-CPU values summed, off-CPU waits in flight added.
+#pragma once
+
+#include <cstdint>
+
+#include "session/snapshot.h"
+#include "support/error.h"
+
+struct fiberprof_bpf;
+
+namespace fiberprof {
+
+class SnapshotReader {
+ public:
+  // `skeleton` is loaded and outlives this object; `cpus`: possible CPUs.
+  SnapshotReader(const fiberprof_bpf& skeleton, int cpus) : skeleton_(skeleton), cpus_(cpus) {}
+  Result<Snapshot> read();
+  // A worker that userspace could not tell the kernel side about.
+  void add_worker_map_full() { ++workers_not_added_; }
+
+ private:
+  Result<void> read_blocked(Snapshot& snapshot) const;
+  Result<void> read_off_cpu(Snapshot& snapshot) const;
+  Result<void> read_queues(Snapshot& snapshot) const;
+  Result<void> read_losses(Snapshot& snapshot) const;
+  Result<void> read_stacks(Snapshot& snapshot);
+
+  const fiberprof_bpf& skeleton_;
+  int cpus_;
+  uint64_t workers_not_added_ = 0;
+  std::unordered_map<StackId, std::vector<uint64_t>> stacks_;  // a stack never changes: each is read once
+};
+
+}  // namespace fiberprof

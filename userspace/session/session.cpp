@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "session/session.h"
+
+#include <sys/utsname.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <string>
+
+#include "process/registry_view.h"
+#include "session/bpf_handles.h"
+#include "session/libbpf_log.h"
+#include "session/preflight.h"
+#include "session/reader.h"
+#include "session/sched_switch.h"
+#include "session/skeleton.h"
+
+namespace fiberprof {
+namespace {
+
+uint64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
+}
+
+std::string describe(const FiberProcess& process) {
+  return "pid " + std::to_string(process.pid) + " (" + process.name + ")";
+}
+
+// Per-CPU maps take entries x CPUs x 400 bytes of kernel memory: at most 64 MB of it, at least 1024 entries.
+uint32_t per_cpu_entries(int cpus) {
+  return std::clamp<uint32_t>((64u << 20) / (400u * static_cast<uint32_t>(cpus)), 1024, 16384);
+}
+
+bool is_usable_at(const Probe& probe, NopForm form) {
+  switch (form) {
+    case NopForm::nop1: return probe.nop1;
+    case NopForm::nop10: return probe.nop10;
+    case NopForm::nop5: return probe.nop5;
+  }
+  return false;
+}
+
+}  // namespace
+
+struct Session::State {
+  SessionOptions options;
+  NopForm form = NopForm::nop1;
+  int cpus = 1;
+  UniqueSkeleton<fiberprof_bpf> skeleton;
+  std::vector<UniqueLink> kernel_links;  // tp_btf
+  std::vector<UniqueLink> probe_links;   // uprobes
+  std::vector<ProcessHandle> handles;
+  std::vector<std::string> warnings;
+  std::unique_ptr<SnapshotReader> reader;
+
+  Result<void> attach_probe(const FiberProcess& process, const char* name, const bpf_program* program, bool required);
+  Result<void> attach_probes(const char* name, const bpf_program* program, bool required);
+  void add_workers(const FiberProcess& process);
+};
+
+Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() {
+  if (state_) detach();
+}
+
+Result<Session> Session::open(SessionOptions options) {
+  if (options.processes.empty()) return fail("no process to watch", {}, {}, ExitCode::usage);
+  if (auto ready = preflight(); !ready) return tl::unexpected(ready.error());
+  clear_libbpf_log();
+  auto state = std::make_unique<State>();
+  state->cpus = libbpf_num_possible_cpus();
+  if (state->cpus < 1) return fail("cannot tell the number of CPUs", std::strerror(-state->cpus));
+  for (const FiberProcess& process : options.processes) {
+    auto handle = ProcessHandle::open(process.pid);
+    if (!handle) return tl::unexpected(handle.error());
+    state->handles.push_back(std::move(*handle));
+  }
+  state->form = options.nop_form ? *options.nop_form : best_nop_form();
+  state->options = std::move(options);
+  state->skeleton.reset(fiberprof_bpf::open());
+  if (!state->skeleton) return fail("cannot open the BPF programs", std::strerror(errno), last_libbpf_warning());
+  return Session(std::move(state));
+}
+
+Result<void> Session::configure() {
+  State& s = *state_;
+  auto& maps = s.skeleton->maps;
+  auto& programs = s.skeleton->progs;
+  const uint32_t entries = per_cpu_entries(s.cpus);
+  const auto size = [](uint32_t wanted, uint32_t otherwise) { return wanted ? wanted : otherwise; };
+  bool ok = bpf_map__set_max_entries(maps.blocked, size(s.options.max_blocked, entries)) == 0;
+  ok = ok && bpf_map__set_max_entries(maps.offcpu, size(s.options.max_off_cpu, entries)) == 0;
+  ok = ok && bpf_map__set_max_entries(maps.stacks, size(s.options.max_stacks, 16384)) == 0;
+  ok = ok && bpf_map__set_max_entries(maps.workers, size(s.options.max_workers, 16384)) == 0;
+  ok = ok && bpf_map__set_max_entries(maps.queues, size(s.options.max_queues, 4096)) == 0;
+
+  const bool exact = s.options.tier == Tier::exact;
+  ok = ok && bpf_program__set_autoload(programs.on_blocked_exact, exact) == 0;
+  ok = ok && bpf_program__set_autoload(programs.on_blocked_sampled, !exact) == 0;
+  for (auto* program : {programs.on_switch, programs.on_thread_exit, programs.on_exec})
+    ok = ok && bpf_program__set_autoload(program, s.options.off_cpu) == 0;
+  if (!ok) return fail("cannot configure the BPF programs", last_libbpf_warning());
+
+  s.skeleton->rodata->filter_processes = !s.options.all_of_binary && s.options.processes.size() > 1;
+  s.skeleton->rodata->switch_has_state = sched_switch_passes_state();
+  return {};
+}
+
+Result<void> Session::load() {
+  State& s = *state_;
+  clear_libbpf_log();
+  if (const int error = fiberprof_bpf::load(s.skeleton.get())) {
+    utsname kernel{};
+    uname(&kernel);
+    std::string why = std::strerror(-error);
+    if (const auto line = last_libbpf_warning(); !line.empty()) why += " (" + line + ")";
+    return fail(std::string("the kernel ") + kernel.release + " refused the BPF programs", why,
+                error == -EPERM ? "run as root or with CAP_BPF and CAP_PERFMON; before Linux 5.11 also raise ulimit -l"
+                                : "run fiberprof doctor");
+  }
+  if (s.skeleton->rodata->filter_processes)
+    for (const FiberProcess& process : s.options.processes) {
+      const uint32_t one = 1;
+      if (bpf_map__update_elem(s.skeleton->maps.processes, &process.pid, sizeof process.pid, &one, sizeof one, BPF_ANY))
+        return fail("cannot watch " + describe(process), std::strerror(errno), "watch fewer processes");
+    }
+  s.reader = std::make_unique<SnapshotReader>(*s.skeleton, s.cpus);
+  return {};
+}
+
+// Attaches `program` to every usable site of the probe. One process: by its pid, so that no other process that maps
+// the file gets breakpoints. Several: by file, once for all.
+Result<void> Session::State::attach_probe(const FiberProcess& process, const char* name, const bpf_program* program,
+                                          bool required) {
+  const bool by_file = options.all_of_binary || options.processes.size() > 1;
+  size_t attached = 0;
+  std::string mismatch;
+  for (const Probe& probe : process.binary.probes) {
+    if (probe.name != name) continue;
+    if (!probe.mismatch.empty()) {
+      mismatch = probe.mismatch;
+      continue;
+    }
+    const NopForm at = is_usable_at(probe, form) ? form : NopForm::nop1;
+    LIBBPF_OPTS(bpf_uprobe_opts, opts);
+    opts.ref_ctr_offset = probe.semaphore_offset;
+    UniqueLink link(bpf_program__attach_uprobe_opts(program, by_file ? -1 : static_cast<pid_t>(process.pid),
+                                                    process.binary.path.c_str(), probe.offset + nop_form_offset(at),
+                                                    &opts));
+    if (!link) {
+      const int error = errno;
+      const std::string what = std::string("cannot attach to fiber:") + name + " of " + describe(process);
+      if (error == ESRCH || (error == ENOENT && kill(static_cast<pid_t>(process.pid), 0) < 0))
+        return fail(what, "the process has ended");
+      return fail(what, std::strerror(error), error == EPERM || error == EACCES
+                                                  ? "run as root or with CAP_PERFMON"
+                                                  : "run fiberprof doctor");
+    }
+    probe_links.push_back(std::move(link));
+    ++attached;
+  }
+  if (attached) return {};
+  const std::string what = describe(process) + " has no usable probe fiber:" + name;
+  if (required) return fail(what, mismatch, "its runtime must fire it: see include/fiberprof/probes.h");
+  warnings.push_back(what + (mismatch.empty() ? "" : ": " + mismatch));
+  return {};
+}
+
+Result<void> Session::State::attach_probes(const char* name, const bpf_program* program, bool required) {
+  std::set<std::pair<uint64_t, uint64_t>> files;  // a file is attached once, however many processes map it
+  for (const FiberProcess& process : options.processes) {
+    if (!files.emplace(process.binary.device, process.binary.inode).second) continue;
+    if (auto attached = attach_probe(process, name, program, required); !attached) return attached;
+  }
+  return {};
+}
+
+// Workers that run already. Later ones announce themselves (worker_start), so that probe is attached before.
+void Session::State::add_workers(const FiberProcess& process) {
+  if (!process.registry_address) {
+    warnings.push_back(describe(process) + " has no registry: workers that run already are not seen off their CPU");
+    return;
+  }
+  const auto view = RegistryView::open(process.pid, process.registry_address);
+  const auto summary = view ? (*view)->summary() : tl::unexpected(view.error());
+  if (!summary) {
+    warnings.push_back(summary.error().message());
+    return;
+  }
+  const auto tids = global_tids(process.pid);
+  for (const WorkerInfo& worker : summary->workers) {
+    const auto tid = tids.find(worker.tid);
+    if (tid == tids.end()) continue;
+    fp_worker value{};
+    value.record = worker.record;
+    value.why.tgid = process.pid;
+    const uint32_t key = tid->second;
+    if (bpf_map__update_elem(skeleton->maps.workers, &key, sizeof key, &value, sizeof value, BPF_NOEXIST) == -E2BIG)
+      reader->add_worker_map_full();
+  }
+}
+
+Result<void> Session::attach() {
+  State& s = *state_;
+  auto& programs = s.skeleton->progs;
+  const auto steps = [&]() -> Result<void> {
+    clear_libbpf_log();
+    if (s.options.off_cpu)
+      for (const auto* program : {programs.on_thread_exit, programs.on_exec, programs.on_switch}) {
+        UniqueLink link(bpf_program__attach_trace(program));
+        if (!link)
+          return fail(std::string("cannot attach to ") + bpf_program__section_name(program), std::strerror(errno),
+                      "run fiberprof doctor, or use --no-off-cpu");
+        s.kernel_links.push_back(std::move(link));
+      }
+    s.skeleton->bss->attached_ns = now_ns();
+    if (auto done = s.attach_probes("worker_start", programs.on_worker_start, false); !done) return done;
+    if (s.options.off_cpu)
+      for (const FiberProcess& process : s.options.processes) s.add_workers(process);
+    if (auto done = s.attach_probes("proc_sample", programs.on_proc_sample, false); !done) return done;
+    if (auto done = s.attach_probes("handoff", programs.on_handoff, false); !done) return done;
+    if (auto done = s.attach_probes("overrun", programs.on_overrun, false); !done) return done;
+    s.skeleton->bss->attached_ns = now_ns();
+    const bool exact = s.options.tier == Tier::exact;
+    return s.attach_probes(exact ? "blocked" : "blocked_sampled",
+                           exact ? programs.on_blocked_exact : programs.on_blocked_sampled, true);
+  };
+  auto done = steps();
+  if (!done) detach();
+  return done;
+}
+
+Result<Session> Session::start(SessionOptions options) {
+  auto session = open(std::move(options));
+  if (!session) return session;
+  for (const auto step : {&Session::configure, &Session::load, &Session::attach})
+    if (auto done = ((*session).*step)(); !done) return tl::unexpected(done.error());
+  return session;
+}
+
+Result<Snapshot> Session::snapshot() {
+  if (!state_->reader) return fail("this session has not been loaded");
+  return state_->reader->read();
+}
+
+void Session::detach() {
+  state_->probe_links.clear();
+  state_->kernel_links.clear();
+}
+
+const SessionOptions& Session::options() const { return state_->options; }
+NopForm Session::nop_form() const { return state_->form; }
+const std::vector<std::string>& Session::warnings() const { return state_->warnings; }
+
+size_t Session::alive() const {
+  return static_cast<size_t>(
+      std::count_if(state_->handles.begin(), state_->handles.end(), [](const auto& handle) { return handle.alive(); }));
+}
+
+std::vector<int> Session::pidfds() const {
+  std::vector<int> fds;
+  for (const auto& handle : state_->handles) fds.push_back(handle.fd());
+  return fds;
+}
+
+}  // namespace fiberprof
