@@ -10,6 +10,12 @@ TEST_LIBS     := -lgtest_main -lgmock -lgtest -pthread
 RUNTIME_AREAS := contract runtime kvd
 TEST_INC       = $(if $(filter $(RUNTIME_AREAS),$(word 3,$(subst /, ,$(@:$(B)/%=%)))),-Iinclude -Iruntime -Iruntime/examples,$(TOOL_INC)) -Itests
 
+# Adopts the contracts without libfiberrt, whose probes would be a second set.
+$(B)/tests/programs/contract_target: tests/programs/contract_target.cpp
+	@mkdir -p $(@D) $(B)/obj/tests/programs
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) -Iinclude $(if $(filter x86_64,$(ARCH)),-mno-red-zone) $(DEPFLAGS) \
+	    -MF $(B)/obj/tests/programs/contract_target.d -o $@ $< -pthread
+
 $(B)/obj/tests/programs/%.o: tests/programs/%.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(USE_FIBERRT) $(DEPFLAGS) -c $< -o $@
