@@ -37,7 +37,8 @@ static __always_inline u64 kernel_stack(void* ctx) {
   }
   s->stack.n = size / 8;
   s->stack.kernel = 1;
-  return store_stack(&s->stack);
+  hash_frames(slot);
+  return store_stack(slot, s);
 }
 
 static __always_inline void switched_out(void* ctx, int preempted, struct task_struct* task, u64 state,

@@ -15,6 +15,7 @@ namespace {
 std::mutex log_mutex;
 std::string last_warning;
 std::atomic<bool> log_verbose{false};
+std::once_flag installed;
 
 int handle(enum libbpf_print_level level, const char* format, va_list arguments) {
   if (level == LIBBPF_DEBUG && !log_verbose.load(std::memory_order_relaxed)) return 0;
@@ -37,7 +38,7 @@ int handle(enum libbpf_print_level level, const char* format, va_list arguments)
 
 void capture_libbpf_log(bool verbose) {
   log_verbose.store(verbose, std::memory_order_relaxed);
-  libbpf_set_print(handle);
+  std::call_once(installed, [] { libbpf_set_print(handle); });
 }
 
 std::string last_libbpf_warning() {
@@ -46,6 +47,7 @@ std::string last_libbpf_warning() {
 }
 
 void clear_libbpf_log() {
+  std::call_once(installed, [] { libbpf_set_print(handle); });
   const std::lock_guard lock(log_mutex);
   last_warning.clear();
 }

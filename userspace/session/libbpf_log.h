@@ -6,11 +6,13 @@
 
 namespace fiberprof {
 
-// Installs the log handler for the whole process. `verbose`: also print every line on stderr.
+// Installs the log handler for the whole process; sessions install it quietly. `verbose`: also print every line on
+// stderr.
 void capture_libbpf_log(bool verbose);
 
 // The last warning since clear_libbpf_log(), without the "libbpf:" prefix and line end; may be empty.
 std::string last_libbpf_warning();
+// Forgets that line; installs the handler if that has not been done.
 void clear_libbpf_log();
 
 }  // namespace fiberprof

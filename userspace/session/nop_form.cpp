@@ -63,12 +63,16 @@ Result<NopCosts> measure_nop_forms() {
 #else
   constexpr int forms = 1;
 #endif
+  // Kernels before about 7.3 refuse the 10-byte nop: it carries a segment prefix, which their uprobes do not know.
+  std::array<bool, kNopForms> usable{};
   for (int form = 0; form < forms; ++form) {
     const uint64_t at = calibration_site_address(form) + nop_form_offset(static_cast<NopForm>(form));
     auto attached = calibration->attach(CalibrationProgram::empty, at);
-    if (!attached) return tl::unexpected(attached.error());
+    usable[static_cast<size_t>(form)] = attached.has_value();
+    if (!attached && form == 0) return tl::unexpected(attached.error());
   }
   for (int form = 0; form < forms; ++form) {
+    if (!usable[static_cast<size_t>(form)]) continue;
     // A kernel that turns the nop into a call does so at one of the first hits.
     for (int i = 0; i < 20; ++i) calibration_site(form);
     costs.hit_ns[static_cast<size_t>(form)] = fastest(8, 200, [form] { calibration_site(form); });
@@ -76,7 +80,7 @@ Result<NopCosts> measure_nop_forms() {
   // Any tool can attach at the first nop, so another must be clearly better.
   for (int form = 1; form < forms; ++form) {
     const double cost = costs.hit_ns[static_cast<size_t>(form)];
-    if (cost < 0.9 * costs.hit_ns[0] && cost < costs.hit_ns[static_cast<size_t>(costs.best)])
+    if (usable[static_cast<size_t>(form)] && cost < 0.9 * costs.hit_ns[0] && cost < costs.hit_ns[static_cast<size_t>(costs.best)])
       costs.best = static_cast<NopForm>(form);
   }
   return costs;

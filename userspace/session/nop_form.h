@@ -21,7 +21,7 @@ uint64_t nop_form_offset(NopForm form);
 
 struct NopCosts {
   double unattached_ns = 0;                 // one guarded site nobody is attached to
-  std::array<double, kNopForms> hit_ns{};   // one hit of an empty program; 0: not measured (not on this architecture)
+  std::array<double, kNopForms> hit_ns{};   // one hit of an empty program; 0: this kernel refuses it
   NopForm best = NopForm::nop1;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "session/session.h"
 
+#include <signal.h>
 #include <sys/utsname.h>
 #include <time.h>
 
