@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "render/flame_tree.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "render/aggregate.h"
+#include "render/stack_view.h"
+#include "support/text.h"
+
+namespace fiberprof {
+namespace {
+
+constexpr size_t kMaxDepth = 512;  // deeper stacks are cut: nobody reads them, and drawing recurses
+
+struct Building {
+  std::string place;
+  bool is_reason = false;
+  uint64_t total_ns = 0, count = 0, max_ns = 0;
+  std::map<std::string, uint64_t> reasons;
+  std::map<std::string, std::unique_ptr<Building>> children;
+
+  void add(const Sample& sample) {
+    total_ns += sample.total_ns;
+    count += sample.count;
+    max_ns = std::max(max_ns, sample.max_ns);
+    reasons[sample.reason] += sample.total_ns;
+  }
+};
+
+bool wanted(FlameKind kind, const Sample& sample) {
+  const bool waited = sample.kind == SampleKind::blocked || sample.kind == SampleKind::open;
+  const bool taken = sample.kind == SampleKind::off_cpu;
+  return sample.total_ns != 0 && ((waited && kind != FlameKind::off_cpu) || (taken && kind != FlameKind::blocked));
+}
+
+struct Step {
+  std::string name, place;
+};
+
+// Outermost first: the process when there are several, then functions.
+std::vector<Step> steps(const Profile& profile, const Sample& sample, const FlameOptions& options, bool several) {
+  std::vector<Step> result;
+  if (several) result.push_back({sample.process + " (" + std::to_string(sample.pid) + ")", ""});
+  const std::vector<uint32_t> frames = shown_frames(profile, sample, options.all_frames);
+  for (auto index = frames.rbegin(); index != frames.rend() && result.size() < kMaxDepth; ++index) {
+    const ProfileFrame& frame = profile.frames[*index];
+    result.push_back({frame.function, short_location(frame.file, frame.line)});
+  }
+  return result;
+}
+
+bool several_processes(const Profile& profile, FlameKind kind) {
+  const Sample* first = nullptr;
+  for (const Sample& sample : profile.samples) {
+    if (!wanted(kind, sample)) continue;
+    if (first == nullptr) first = &sample;
+    if (sample.pid != first->pid) return true;
+  }
+  return false;
+}
+
+// The smallest total a node may have so that at most `max_nodes` remain.
+uint64_t threshold(const Building& root, size_t max_nodes, size_t& nodes) {
+  std::vector<uint64_t> totals;
+  std::vector<const Building*> rest = {&root};
+  while (!rest.empty()) {
+    const Building* node = rest.back();
+    rest.pop_back();
+    totals.push_back(node->total_ns);
+    for (const auto& [name, child] : node->children) rest.push_back(child.get());
+  }
+  nodes = totals.size();
+  if (totals.size() <= max_nodes) return 0;
+  std::nth_element(totals.begin(), totals.begin() + static_cast<std::ptrdiff_t>(max_nodes), totals.end(),
+                   std::greater<>());
+  return totals[max_nodes] + 1;
+}
+
+void flatten(const std::string& name, const Building& node, uint32_t depth, uint64_t start, uint64_t least,
+             FlameTree& tree) {
+  FlameNode out;
+  out.name = name;
+  out.place = node.place;
+  out.is_reason = node.is_reason;
+  out.depth = depth;
+  out.start_ns = start;
+  out.total_ns = node.total_ns;
+  out.count = node.count;
+  out.max_ns = node.max_ns;
+  uint64_t most = 0;
+  for (const auto& [reason, total] : node.reasons) {
+    if (total > most) {
+      most = total;
+      out.reason = reason;
+    }
+  }
+  out.purity = node.total_ns == 0 ? 0 : static_cast<double>(most) / static_cast<double>(node.total_ns);
+  tree.nodes.push_back(std::move(out));
+  tree.depth = std::max(tree.depth, depth);
+  for (const auto& [child_name, child] : node.children) {
+    if (child->total_ns >= least) flatten(child_name, *child, depth + 1, start, least, tree);
+    start += child->total_ns;
+  }
+}
+
+}  // namespace
+
+FlameTree flame_tree(const Profile& profile, const FlameOptions& options) {
+  Building root;
+  const bool several = several_processes(profile, options.kind);
+  for (const Sample& sample : profile.samples) {
+    if (!wanted(options.kind, sample)) continue;
+    Building* node = &root;
+    node->add(sample);
+    for (const Step& step : steps(profile, sample, options, several)) {
+      auto& child = node->children[step.name];
+      if (!child) {
+        child = std::make_unique<Building>();
+        child->place = step.place;
+      }
+      if (child->place != step.place) child->place.clear();
+      node = child.get();
+      node->add(sample);
+    }
+    auto& cap = node->children["[" + sample.reason + "]"];
+    if (!cap) cap = std::make_unique<Building>();
+    cap->is_reason = true;
+    cap->add(sample);
+  }
+  FlameTree tree;
+  size_t nodes = 0;
+  const uint64_t least = threshold(root, std::max<size_t>(options.max_nodes, 1), nodes);
+  flatten("all", root, 0, 0, least, tree);
+  tree.left_out = nodes - tree.nodes.size();
+  tree.reasons.assign(root.reasons.begin(), root.reasons.end());
+  std::stable_sort(tree.reasons.begin(), tree.reasons.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  return tree;
+}
+
+std::string folded_stacks(const Profile& profile, const FlameOptions& options) {
+  const auto clean = [](std::string_view name) {
+    std::string text = sanitize(name);
+    std::replace(text.begin(), text.end(), ';', ',');
+    return text;
+  };
+  const bool several = several_processes(profile, options.kind);
+  std::map<std::string, uint64_t> lines;
+  for (const Sample& sample : profile.samples) {
+    if (!wanted(options.kind, sample)) continue;
+    std::string line;
+    for (const Step& step : steps(profile, sample, options, several)) line += clean(step.name) + ";";
+    lines[line + "[" + clean(sample.reason) + "]"] += sample.total_ns;
+  }
+  std::string text;
+  for (const auto& [line, total] : lines) text += line + " " + std::to_string(total) + "\n";
+  return text;
+}
+
+}  // namespace fiberprof

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Stacks merged into a tree, from where fibers begin to what they wait for: what a flame graph draws.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "profile/profile.h"
+
+namespace fiberprof {
+
+enum class FlameKind {
+  blocked,  // waits of fibers: ended and still in flight
+  off_cpu,  // fibers whose worker the kernel took away
+  all,      // both; idle workers are in neither
+};
+
+struct FlameOptions {
+  FlameKind kind = FlameKind::blocked;
+  bool all_frames = false;
+  size_t max_nodes = 20'000;  // a browser stays fluent; what is narrower than the rest is left out, and said
+};
+
+struct FlameNode {
+  std::string name;      // function, process or reason; as recorded, not sanitized
+  std::string place;     // "log.cpp:42", when all samples agree on it
+  std::string reason;    // the reason of most of its time
+  double purity = 0;     // that reason's share of its time
+  bool is_reason = false;  // the cap of a stack: not a function but what was waited for
+  uint32_t depth = 0;    // 0: the root
+  uint64_t start_ns = 0;  // where it begins from the left, on a line `root.total_ns` long
+  uint64_t total_ns = 0;
+  uint64_t count = 0;
+  uint64_t max_ns = 0;
+};
+
+struct FlameTree {
+  std::vector<FlameNode> nodes;  // in preorder, siblings by name; the first is the root
+  uint32_t depth = 0;            // deepest level
+  size_t left_out = 0;           // nodes too small to keep
+  std::vector<std::pair<std::string, uint64_t>> reasons;  // total by reason, longest first
+};
+
+FlameTree flame_tree(const Profile& profile, const FlameOptions& options);
+
+// "root;caller;callee;[reason] nanoseconds", one line a stack, for other tools. Names are sanitized; ';' becomes ','.
+std::string folded_stacks(const Profile& profile, const FlameOptions& options);
+
+}  // namespace fiberprof
