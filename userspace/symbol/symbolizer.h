@@ -34,9 +34,10 @@ class ProcessSymbols {
   virtual void refresh() = 0;
   // Frames for one address, innermost inlined first; at least one. `is_return_address`: look up address - 1.
   virtual const std::vector<Frame>& resolve(uint64_t address, bool is_return_address) = 0;
-  // Frames of a whole stack as the kernel gives it (innermost first; every address but the first is a return
-  // address). With `fold_runtime` the runtime's own frames are dropped, but never all of them.
-  std::vector<Frame> stack(const std::vector<uint64_t>& addresses, bool fold_runtime);
+  // Frames of a whole stack, innermost first. As the kernel gives it, every address but the first is a return address;
+  // a stack of RegistryView::stack() has return addresses only (`first_is_return`). With `fold_runtime` the runtime's
+  // own frames are dropped except the call the program made (see symbol/runtime_names.h), but never all of them.
+  std::vector<Frame> stack(const std::vector<uint64_t>& addresses, bool fold_runtime, bool first_is_return = false);
 };
 
 // Kernel symbols from /proc/kallsyms; "[kernel]+0x…" when they are hidden.

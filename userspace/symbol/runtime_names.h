@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Which functions belong to the fiber runtime rather than to the program. The one place that knows.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "symbol/symbolizer.h"
+
+namespace fiberprof {
+
+// By the name of the function itself: a program's function that merely takes or returns fiber types, or is a template
+// over them, does not match.
+bool is_runtime_function(std::string_view demangled);
+
+// Standard-library glue that passes a call on to a callable (std::invoke, std::function …). It belongs to whatever
+// called it.
+bool is_call_glue(std::string_view demangled);
+
+// Folds the runtime's own frames of one stack, innermost first:
+//   - at the inner end all of them but the outermost, which is the function the program called
+//     ("fiber::Channel<int>::receive") and tells what was waited for;
+//   - between two program frames likewise, the one next to the caller stays;
+//   - at the root the fiber's entry and the glue that leads to the spawned function go entirely.
+// A stack of nothing but runtime frames keeps its outermost public function.
+std::vector<Frame> fold_runtime_frames(std::vector<Frame> stack);
+
+}  // namespace fiberprof
