@@ -89,7 +89,7 @@ enum fiberprof_processor_state { FIBERPROF_PROCESSOR_STATES(FIBERPROF_STATE_ENUM
 
 #define FIBERPROF_NAME_SIZE 32 /* with the final zero */
 
-/* One fiber. 128 bytes: two cache lines, the first of which a context switch touches anyway. */
+/* One fiber. What a switch writes comes first and fits one cache line. */
 struct fiberprof_fiber {
   uint64_t id;       /* never reused; 0 in a free slot */
   uint32_t sequence; /* seqlock over everything that belongs to one fiber; odd while it is rewritten */

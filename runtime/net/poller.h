@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Sockets and epoll: one edge-triggered instance, one handle per descriptor.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <sys/epoll.h>
+#include <vector>
+
+#include "fiber/time.h"
+#include "sched/park.h"
+#include "sched/spinlock.h"
+
+namespace fiber::detail {
+
+// Type-stable: an event that epoll reported before the descriptor was closed may still arrive afterwards, and then
+// only makes the next user of the handle try once too often.
+struct PollHandle {
+  SpinLock lock;
+  int fd = -1;
+  bool closed = false;
+  bool ready[2] = {false, false};          // by Direction; an edge that nobody waited for
+  Claim* waiter[2] = {nullptr, nullptr};
+  PollHandle* next_free = nullptr;
+};
+
+enum Direction : unsigned { kRead = 0, kWrite = 1 };
+
+class Poller {
+ public:
+  // Opens epoll and the eventfd behind interrupt(). Once. False: errno says why.
+  bool open();
+
+  // Registers a non-blocking descriptor. Null: errno says why.
+  PollHandle* add(int fd);
+  // Wakes the waiters with -ECANCELED, closes the descriptor and gives the handle back.
+  void close(PollHandle* handle);
+
+  // Parks until the descriptor may be ready: 0; -ETIMEDOUT; -ECANCELED when closed meanwhile. At most one fiber per
+  // direction: a second one gets -EBUSY.
+  int wait(PollHandle* handle, Direction direction, Reason reason, Deadline deadline);
+
+  // How many fibers wait for sockets.
+  std::uint32_t waiters() const { return waiters_.load(std::memory_order_relaxed); }
+
+  // --- for the scheduler -----------------------------------------------------------------------------------------------
+  static constexpr int kMaxEvents = 128;
+  // The right to call epoll_wait belongs to one worker at a time.
+  bool acquire() { return !busy_.exchange(true, std::memory_order_acquire); }
+  void release() { busy_.store(false, std::memory_order_release); }
+  // Waits up to timeout_ns (0: only look); returns how many events there are for dispatch(). The holder only.
+  int wait_events(std::uint64_t timeout_ns);
+  void dispatch(int events);
+  // Ends a sleep in wait_events, now or the next one.
+  void interrupt();
+  // What a sleeping holder must be interrupted for: it sleeps until this time. 0: nobody sleeps there.
+  std::uint64_t sleeps_until() const { return sleeps_until_.load(std::memory_order_seq_cst); }
+  void set_sleeps_until(std::uint64_t when) { sleeps_until_.store(when, std::memory_order_seq_cst); }
+
+ private:
+  void on_ready(PollHandle* handle, Direction direction);
+
+  int epoll_fd_ = -1;
+  int event_fd_ = -1;
+  std::atomic<bool> busy_{false};
+  std::atomic<bool> interrupted_{false};
+  std::atomic<std::uint64_t> sleeps_until_{0};
+  std::atomic<std::uint32_t> waiters_{0};
+  SpinLock free_lock_;
+  PollHandle* free_ = nullptr;
+  std::vector<epoll_event> events_;
+};
+
+}  // namespace fiber::detail

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Everything the runtime says to a profiler goes through these functions, and each has a twin that is nothing
+// (FIBER_NO_PROBES), so that the rest of the runtime reads, and can be measured, without them. Unattached, each is a
+// load and a branch not taken.
+#pragma once
+
+#include "sched/processor.h"
+
+#ifndef FIBER_NO_PROBES
+#include <fiberprof/probes.h>
+
+namespace fiber::detail::probe {
+
+// --- a wait, from park to resume (runtime/probe/wait.cpp) -------------------------------------------------------------
+void parked_slow(Fiber* fiber, Processor* processor);
+void woken_slow(Fiber* fiber);
+void resumed_slow(Fiber* fiber);
+
+// The fiber's record already says for what and on what; it is about to leave `processor`.
+inline void parked(Fiber* fiber, Processor* processor) {
+  if (FIBERPROF_ANY_WAIT_PROBE()) parked_slow(fiber, processor);
+}
+// On the waker's stack, before the fiber is in any queue.
+inline void woken(Fiber* fiber) {
+  if (FIBERPROF_ANY_WAIT_PROBE()) woken_slow(fiber);
+}
+// On the fiber's own stack, as the last thing of its wait.
+inline void resumed(Fiber* fiber) {
+  if (FIBERPROF_ANY_WAIT_PROBE()) resumed_slow(fiber);
+}
+// The coarse clock ticks at 1 ms, and processors are sampled, only while this is true.
+inline bool anybody_attached() { return FIBERPROF_ANY_WAIT_PROBE() || FIBERPROF_ENABLED(proc_sample); }
+// Monitor: choose how many waits one drawn event stands for, from how many there were lately.
+void adapt_sampling(Processor* processor, std::uint64_t parks, std::uint64_t interval_ns);
+
+// --- single events -----------------------------------------------------------------------------------------------------
+#define FIBER_EMIT(name, ...)                                        \
+  do {                                                               \
+    if (FIBERPROF_ENABLED(name)) fiberprof_site_##name(__VA_ARGS__); \
+  } while (0)
+
+}  // namespace fiber::detail::probe
+
+#else
+
+namespace fiber::detail::probe {
+inline void parked(Fiber*, Processor*) {}
+inline void woken(Fiber*) {}
+inline void resumed(Fiber*) {}
+inline bool anybody_attached() { return false; }
+inline void adapt_sampling(Processor*, std::uint64_t, std::uint64_t) {}
+#define FIBER_EMIT(name, ...) \
+  do {                        \
+  } while (0)
+}  // namespace fiber::detail::probe
+
+#endif
+
+namespace fiber::detail {
+inline std::uint64_t address_of(const void* object) { return reinterpret_cast<std::uint64_t>(object); }
+}  // namespace fiber::detail

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The life of a wait as a profiler sees it: park, unpark, blocked (every wait) and blocked_sampled (some, weighted).
+//
+// Sampled tier. A wait is *drawn* with probability 1/N, by a countdown with a geometric reload, and then measured with
+// precise clock reads: it stands for N waits. On top, a wait that outlives two ticks of the coarse clock is *long* and
+// fires whether drawn or not, weight 1, so rare long waits are never missed; the two strata do not overlap. A long
+// wait that was not drawn knows only the tick before its start: with d = (end - that tick) / tick, the value
+// 2d - floor(d) - 1 ticks has the wait as its expectation when the phase of the start is uniform (a wait of w ticks
+// has floor(d) >= 2 for a part of the phases only; solve E[value] = w piecewise), while d itself would be off by half
+// a tick. N is set by the monitor from past rates, never from the wait being decided.
+#include <cmath>
+
+#include <fiberprof/probes.h>
+
+#include "probe/emit.h"
+#include "registry/registry.h"
+#include "sched/clock.h"
+#include "sched/scheduler.h"
+
+#ifndef FIBER_NO_PROBES
+
+namespace fiber::detail::probe {
+
+namespace {
+
+constexpr std::uint64_t kTickNs = 1'000'000;
+// Drawn events per second and processor that the sampled tier aims for: 4,000 events of 2 us are 0.8 % of a core.
+constexpr std::uint64_t kDrawnPerSecond = 4'000;
+
+bool draw(Sampler& sampler, std::uint64_t& weight) {
+  if (--sampler.countdown > 0) return false;
+  const std::uint64_t mean = sampler.mean.load(std::memory_order_relaxed);
+  weight = mean;
+  if (mean <= 1) {
+    sampler.countdown = 1;
+    return true;
+  }
+  if (sampler.random == 0) sampler.random = address_of(&sampler) | 1;
+  // Uniform in (0, 1]; the number of trials up to and including the first success is geometric with mean N.
+  const double uniform = static_cast<double>((next_random(sampler.random) >> 11) + 1) * 0x1p-53;
+  sampler.countdown = 1 + static_cast<std::int64_t>(std::log(uniform) / std::log1p(-1.0 / static_cast<double>(mean)));
+  return true;
+}
+
+}  // namespace
+
+void parked_slow(Fiber* fiber, Processor* processor) {
+  fiberprof_fiber& record = fiber->record;
+  WaitTiming& timing = fiber->timing;
+  timing = WaitTiming{};
+  if (FIBERPROF_ENABLED(blocked_sampled)) draw(processor->sampler, timing.weight);
+  FIBER_EMIT(park, record.id, record.reason, record.resource, processor->record.index);
+  if (FIBERPROF_ENABLED(blocked) || timing.weight != 0) timing.parked_at = now_ns();
+}
+
+void woken_slow(Fiber* fiber) {
+  WaitTiming& timing = fiber->timing;
+  const std::uint64_t waker = id_of(this_fiber());
+  timing.waker = waker;
+  if (timing.parked_at != 0) timing.woken_at = now_ns();
+  if (FIBERPROF_ENABLED(unpark)) {
+    Worker* worker = this_worker();
+    const bool local = worker != nullptr && worker->processor != nullptr && !worker->in_blocking;
+    fiberprof_site_unpark(fiber->record.id, waker, fiber->record.reason, fiber->record.resource,
+                          local ? worker->processor->record.index : kNone,
+                          local ? worker->processor->depth() : Scheduler::instance().global_size());
+  }
+}
+
+void resumed_slow(Fiber* fiber) {
+  fiberprof_fiber& record = fiber->record;
+  WaitTiming& timing = fiber->timing;
+  const std::uint64_t ticks = (coarse_clock() - fiber->parked_since) / kTickNs;
+  const std::uint64_t parked_at = timing.parked_at;
+  const std::uint64_t weight = timing.weight;
+  const bool sampled = FIBERPROF_ENABLED(blocked_sampled);
+  if (parked_at == 0 && !(sampled && ticks >= 2)) return;
+
+  const std::uint64_t now = now_ns();
+  const std::uint64_t woken_at = timing.woken_at == 0 ? now : timing.woken_at;
+  const std::uint64_t queued = now - woken_at;
+  timing.parked_at = 0;  // before the events: a consumer may attach or detach at any moment
+  timing.woken_at = 0;
+  timing.weight = 0;
+
+  if (FIBERPROF_ENABLED(blocked) && parked_at != 0) {
+    fiberprof_site_blocked(record.id, record.reason, record.resource, woken_at - parked_at, queued, timing.waker);
+  }
+  if (!sampled) return;
+  const double elapsed_ticks = static_cast<double>(now - fiber->parked_since) / static_cast<double>(kTickNs);
+  if (elapsed_ticks >= 2) {
+    const double unbiased = (2 * elapsed_ticks - std::floor(elapsed_ticks) - 1) * static_cast<double>(kTickNs);
+    const std::uint64_t total = parked_at != 0 ? now - parked_at : static_cast<std::uint64_t>(unbiased);
+    fiberprof_site_blocked_sampled(record.id, record.reason, record.resource, total > queued ? total - queued : 0,
+                                   queued, timing.waker, 1);
+  } else if (weight != 0 && parked_at != 0) {
+    fiberprof_site_blocked_sampled(record.id, record.reason, record.resource, woken_at - parked_at, queued,
+                                   timing.waker, weight);
+  }
+}
+
+void adapt_sampling(Processor* processor, std::uint64_t parks, std::uint64_t interval_ns) {
+  const std::uint64_t per_second = parks * 1'000'000'000u / (interval_ns == 0 ? 1 : interval_ns);
+  const std::uint64_t mean = per_second / kDrawnPerSecond;
+  processor->sampler.mean.store(mean < 1 ? 1 : mean, std::memory_order_relaxed);
+}
+
+}  // namespace fiber::detail::probe
+
+#endif

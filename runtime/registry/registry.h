@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The runtime's side of the registry (include/fiberprof/registry.h): it fills in what outside readers look at.
+#pragma once
+
+#include <cstdint>
+
+#include "sched/fiber.h"
+#include "sched/processor.h"
+
+extern "C" __attribute__((visibility("default"))) fiberprof_registry fiberprof_registry;
+
+namespace fiber::detail {
+
+// Coarse CLOCK_MONOTONIC, ns: the monitor's last tick. 1 ms old at most while a profiler is attached, else 10 ms.
+inline std::uint64_t coarse_clock() { return __atomic_load_n(&fiberprof_registry.clock_ns, __ATOMIC_RELAXED); }
+inline void set_coarse_clock(std::uint64_t ns) { publish(fiberprof_registry.clock_ns, ns); }
+
+// Changes the state as seen from outside, with the coarse time of the change.
+inline void set_state(Fiber* fiber, fiberprof_fiber_state state) {
+  publish(fiber->record.state, static_cast<std::uint8_t>(state));
+  publish(fiber->record.since, coarse_clock());
+}
+
+// A new slot in type-stable memory. Null when there is no memory. Thread-safe.
+Fiber* registry_new_slot();
+void registry_publish_processors(Processor* const* processors, std::uint32_t count);
+// Worker slots are only ever appended; `index` counts from 0 without gaps. False when there are too many.
+bool registry_publish_worker(std::uint32_t index, fiberprof_worker* record);
+void registry_started(std::uint64_t now);
+// Rewrites a slot for a new fiber, or as free: between these two the sequence is odd.
+void registry_begin_rewrite(Fiber* fiber);
+void registry_end_rewrite(Fiber* fiber);
+std::uint64_t registry_next_id();
+// Calls visit(fiber) for every slot ever made.
+template <class Visit>
+void registry_for_each(Visit visit) {
+  const auto* slabs = reinterpret_cast<const std::uint64_t*>(fiberprof_registry.fiber_slabs);
+  const std::uint32_t count = __atomic_load_n(&fiberprof_registry.fiber_slab_count, __ATOMIC_ACQUIRE);
+  for (std::uint32_t slab = 0; slab < count; ++slab) {
+    Fiber* fibers = reinterpret_cast<Fiber*>(slabs[slab]);
+    for (std::uint32_t i = 0; i < fiberprof_registry.fibers_per_slab; ++i) visit(&fibers[i]);
+  }
+}
+
+}  // namespace fiber::detail

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// One fiber: its public record first, then what only the runtime needs.
+#pragma once
+
+#include <cstdint>
+
+#include <fiberprof/registry.h>
+
+#include "context/context.h"
+#include "fiber/fiber.h"
+#include "stack/stack_pool.h"
+
+namespace fiber::detail {
+
+enum class Reason : std::uint8_t {
+#define FIBER_REASON(value, name, text) name = value,
+  FIBERPROF_REASONS(FIBER_REASON)
+#undef FIBER_REASON
+};
+const char* reason_text(Reason reason);
+
+// How the wait in progress is being measured; written by runtime/probe only, while something is attached.
+struct WaitTiming {
+  std::uint64_t parked_at = 0;  // CLOCK_MONOTONIC ns; 0: not measured precisely
+  std::uint64_t woken_at = 0;
+  std::uint64_t waker = 0;
+  std::uint64_t weight = 0;  // sampled tier: how many waits this one stands for; 0: not drawn
+};
+
+// The two words of the C++ ABI's per-thread exception state. A fiber that parks inside a catch block takes them along.
+struct ExceptionState {
+  void* caught = nullptr;
+  unsigned uncaught = 0;
+};
+
+// Type-stable: slots live in slabs that are never freed, so a stale pointer reads an old fiber, never garbage.
+struct alignas(64) Fiber {
+  fiberprof_fiber record{};  // first: a registry slot is a Fiber
+  Fiber* next = nullptr;     // link of whichever list it is on: free list, global queue, a batch to be readied
+  Body body = nullptr;
+  void* closure = nullptr;
+  Stack stack;
+  ExceptionState exceptions;
+  bool has_exceptions = false;
+  std::uint8_t blocking_depth = 0;
+  std::uint64_t parked_since = 0;  // coarse clock when the present wait began; kept, attached or not
+  WaitTiming timing;
+};
+
+inline std::uint64_t id_of(const Fiber* fiber) { return fiber == nullptr ? 0 : fiber->record.id; }
+
+// The registry's fields are read by other processes and threads while they are written.
+template <class T>
+void publish(T& field, T value) {
+  __atomic_store_n(&field, value, __ATOMIC_RELAXED);
+}
+
+}  // namespace fiber::detail

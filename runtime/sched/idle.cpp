@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Looking for work, and sleeping when there is none. The protocol is told at the top of scheduler.h.
+#include <mutex>
+
+#include "probe/emit.h"
+#include "registry/registry.h"
+#include "sched/futex.h"
+#include "sched/scheduler.h"
+
+namespace fiber::detail {
+
+namespace {
+
+constexpr int kStealRounds = 4;
+
+// Nobody may have ticked while everything slept.
+void refresh_coarse_clock() {
+  if (!probe::anybody_attached()) set_coarse_clock(now_ns());
+}
+
+}  // namespace
+
+// --- waking --------------------------------------------------------------------------------------------------------------
+
+void Scheduler::wake_one() {
+  // With one processor, a worker that holds it finds its own work.
+  Worker* self = this_worker();
+  if (processor_count_ == 1 && self != nullptr && self->processor != nullptr && !self->in_blocking) return;
+  // The other half is in find_runnable: the worker publishes that its processor is idle, then looks at the queues.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (idle_processor_count_.load(std::memory_order_relaxed) == 0) return;
+  std::uint32_t nobody = 0;
+  if (!spinning_.compare_exchange_strong(nobody, 1, std::memory_order_acq_rel)) return;
+
+  Processor* processor = nullptr;
+  Worker* worker = nullptr;
+  bool interrupt = false;
+  {
+    std::lock_guard guard(lock_);
+    processor = idle_processor_list_;
+    if (processor != nullptr) {
+      worker = idle_worker_list_;
+      interrupt = worker == nullptr && poller_.sleeps_until() != 0;
+      if (interrupt) {
+        processor = nullptr;  // the worker in epoll_wait takes it itself
+      } else {
+        idle_processor_list_ = processor->next_idle;
+        idle_processor_count_.fetch_sub(1, std::memory_order_seq_cst);
+        if (worker != nullptr) idle_worker_list_ = worker->next_idle;
+      }
+    }
+  }
+  if (processor == nullptr) {
+    spinning_.fetch_sub(1, std::memory_order_acq_rel);
+    if (interrupt) poller_.interrupt();
+    return;
+  }
+  if (worker == nullptr) {
+    start_thread(processor, true);
+    return;
+  }
+  worker->spinning = true;
+  assign(worker, processor);
+}
+
+void Scheduler::attach_processor(Worker* worker, Processor* processor) {
+  worker->processor = processor;
+  processor->worker = worker;
+  publish(worker->record.processor, processor->record.index);
+  publish(processor->record.worker, worker->index);
+  publish(processor->record.state, static_cast<std::uint32_t>(FIBERPROF_PROCESSOR_RUNNING));
+}
+
+void Scheduler::assign(Worker* worker, Processor* processor) {
+  attach_processor(worker, processor);
+  worker->wake.store(1, std::memory_order_release);
+  futex_wake(worker->wake, 1);
+}
+
+void Scheduler::processor_arrived(Worker* worker) {
+  Processor* processor = worker->processor;
+  const std::uint32_t from = processor->last_tid;
+  if (from != worker->record.tid) {
+    processor->last_tid = worker->record.tid;
+    if (from != 0) {
+      FIBER_EMIT(handoff, processor->record.index, from, worker->record.tid,
+                 processor->handoff_why == 0 ? FIBERPROF_HANDOFF_WAKE : processor->handoff_why, processor->handoff_fiber);
+    }
+  }
+  processor->handoff_why = 0;
+  processor->handoff_fiber = 0;
+}
+
+// The processor was taken from a worker in a blocking section; somebody must look after its queue, and after sockets
+// and timers if nobody else does.
+void Scheduler::give_to_a_worker(Processor* processor) {
+  Worker* worker = nullptr;
+  bool interrupt = false;
+  {
+    std::lock_guard guard(lock_);
+    worker = idle_worker_list_;
+    if (worker != nullptr) {
+      idle_worker_list_ = worker->next_idle;
+    } else if (poller_.sleeps_until() != 0) {
+      interrupt = true;
+      publish(processor->record.state, static_cast<std::uint32_t>(FIBERPROF_PROCESSOR_IDLE));
+      publish(processor->record.worker, kNone);
+      processor->next_idle = idle_processor_list_;
+      idle_processor_list_ = processor;
+      idle_processor_count_.fetch_add(1, std::memory_order_seq_cst);
+    }
+  }
+  if (interrupt) {
+    poller_.interrupt();
+  } else if (worker != nullptr) {
+    assign(worker, processor);
+  } else {
+    start_thread(processor, false);
+  }
+}
+
+// --- idle processors -----------------------------------------------------------------------------------------------------
+
+bool Scheduler::take_idle_processor(Worker* worker) {
+  {
+    std::lock_guard guard(lock_);
+    Processor* processor = idle_processor_list_;
+    if (processor == nullptr || stopping()) return false;
+    idle_processor_list_ = processor->next_idle;
+    idle_processor_count_.fetch_sub(1, std::memory_order_seq_cst);
+    attach_processor(worker, processor);
+  }
+  processor_arrived(worker);
+  return true;
+}
+
+void Scheduler::give_back(Worker* worker) {
+  Processor* processor = worker->processor;
+  worker->processor = nullptr;
+  publish(worker->record.processor, kNone);
+  std::lock_guard guard(lock_);
+  processor->worker = nullptr;
+  publish(processor->record.worker, kNone);
+  publish(processor->record.state, static_cast<std::uint32_t>(FIBERPROF_PROCESSOR_IDLE));
+  processor->next_idle = idle_processor_list_;
+  idle_processor_list_ = processor;
+  idle_processor_count_.fetch_add(1, std::memory_order_seq_cst);
+}
+
+bool Scheduler::work_visible() {
+  if (global_size_.load(std::memory_order_seq_cst) != 0) return true;
+  for (const auto& processor : processors_) {
+    if (processor->depth() != 0) return true;
+  }
+  const std::uint64_t earliest = timers_.earliest();
+  return earliest != Timers::kNever && earliest <= now_ns();
+}
+
+// --- looking -------------------------------------------------------------------------------------------------------------
+
+void Scheduler::run_due_timers() {
+  if (timers_.earliest() != Timers::kNever) timers_.fire(now_ns());
+}
+
+void Scheduler::poll_network() {
+  if (poller_.waiters() == 0 || !poller_.acquire()) return;
+  const int events = poller_.wait_events(0);
+  poller_.dispatch(events);
+  poller_.release();
+}
+
+Fiber* Scheduler::look_once(Worker* worker) {
+  Processor* processor = worker->processor;
+  run_due_timers();
+  if (processor->tick % 61 == 0) {
+    poll_network();
+    if (Fiber* fiber = pop_global(processor)) return fiber;
+  }
+  if (Fiber* fiber = pop_local(processor)) return fiber;
+  if (Fiber* fiber = pop_global(processor)) return fiber;
+  poll_network();
+  return pop_local(processor);
+}
+
+Fiber* Scheduler::steal(Worker* worker) {
+  Processor* own = worker->processor;
+  for (int round = 0; round < kStealRounds; ++round) {
+    const std::uint64_t start = next_random(worker->random) % processor_count_;
+    for (unsigned i = 0; i < processor_count_; ++i) {
+      Processor* victim = processors_[(start + i) % processor_count_].get();
+      if (victim == own) continue;
+      Fiber* fiber = victim->queue.steal_into(own->queue);
+      // What the victim is about to run next is taken only in the last round: its data is in that CPU's cache.
+      if (fiber == nullptr && round == kStealRounds - 1) fiber = victim->next.exchange(nullptr, std::memory_order_acq_rel);
+      if (fiber != nullptr) {
+        publish(own->record.steals, own->record.steals + 1);
+        return fiber;
+      }
+    }
+  }
+  return nullptr;
+}
+
+void Scheduler::stop_spinning(Worker* worker) {
+  if (!worker->spinning) return;
+  worker->spinning = false;
+  // The last one to look for work found some: there may be more.
+  if (spinning_.fetch_sub(1, std::memory_order_acq_rel) == 1) wake_one();
+}
+
+Fiber* Scheduler::find_runnable(Worker* worker) {
+  for (;;) {
+    if (stopping()) return nullptr;
+    if (worker->processor == nullptr) {
+      sleep_on_futex(worker);
+      continue;
+    }
+    Fiber* fiber = look_once(worker);
+    if (fiber == nullptr && processor_count_ > 1) {
+      if (!worker->spinning) {
+        const std::uint32_t busy = processor_count_ - idle_processor_count_.load(std::memory_order_relaxed);
+        if (2 * spinning_.load(std::memory_order_relaxed) < busy) {
+          worker->spinning = true;
+          spinning_.fetch_add(1, std::memory_order_acq_rel);
+        }
+      }
+      if (worker->spinning) fiber = steal(worker);
+    }
+    if (fiber != nullptr) {
+      stop_spinning(worker);
+      return fiber;
+    }
+
+    give_back(worker);
+    if (worker->spinning) {
+      worker->spinning = false;
+      spinning_.fetch_sub(1, std::memory_order_acq_rel);
+    }
+    // Whoever made work before the processor was seen idle did not wake anybody: look once more.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (work_visible() && take_idle_processor(worker)) continue;
+    if (!sleep_in_poller(worker)) sleep_on_futex(worker);
+  }
+}
+
+// --- sleeping ------------------------------------------------------------------------------------------------------------
+
+bool Scheduler::sleep_in_poller(Worker* worker) {
+  if (!poller_.acquire()) return false;
+  constexpr std::uint64_t kLong = 3'600'000'000'000u;
+  std::uint64_t earliest = timers_.earliest();
+  poller_.set_sleeps_until(earliest);  // kNever is far enough away to count as sleeping
+  // A timer armed, or work made, before that was visible did not interrupt: look once more.
+  earliest = timers_.earliest();
+  std::uint64_t timeout = 0;
+  if (!work_visible() && !stopping()) {
+    const std::uint64_t now = now_ns();
+    timeout = earliest == Timers::kNever ? kLong : (earliest > now ? earliest - now : 0);
+  }
+  FIBER_EMIT(worker_idle, worker->record.tid, kNone);
+  const int events = poller_.wait_events(timeout);
+  poller_.set_sleeps_until(0);
+  refresh_coarse_clock();
+  take_idle_processor(worker);
+  FIBER_EMIT(worker_wake, worker->record.tid, worker->processor == nullptr ? kNone : worker->processor->record.index);
+  if (worker->processor != nullptr && processor_count_ > 1) {
+    // Counts as looking for work: when it finds some, the next worker is woken and takes over epoll.
+    worker->spinning = true;
+    spinning_.fetch_add(1, std::memory_order_acq_rel);
+  }
+  poller_.dispatch(events);
+  poller_.release();
+  return worker->processor != nullptr;
+}
+
+void Scheduler::sleep_on_futex(Worker* worker) {
+  {
+    std::lock_guard guard(lock_);
+    if (stopping()) return;
+    worker->wake.store(0, std::memory_order_relaxed);
+    worker->next_idle = idle_worker_list_;
+    idle_worker_list_ = worker;
+  }
+  FIBER_EMIT(worker_idle, worker->record.tid, kNone);
+  while (worker->wake.load(std::memory_order_acquire) == 0) futex_wait(worker->wake, 0);
+  refresh_coarse_clock();
+  if (worker->processor != nullptr) {
+    FIBER_EMIT(worker_wake, worker->record.tid, worker->processor->record.index);
+    processor_arrived(worker);
+  }
+}
+
+}  // namespace fiber::detail

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "sched/monitor.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <thread>
+
+#include "probe/emit.h"
+#include "registry/registry.h"
+#include "sched/futex.h"
+#include "sched/scheduler.h"
+
+namespace fiber::detail {
+
+std::atomic<std::uint32_t> monitor_deep_asleep{0};
+
+namespace {
+
+constexpr std::uint64_t kMicrosecond = 1'000, kMillisecond = 1'000'000;
+// While blocking sections run: as in Go, look every 20 us at first, and after 1 ms without a reason ever more rarely.
+constexpr std::uint64_t kShortest = 20 * kMicrosecond;
+constexpr std::uint64_t kLongest = 10 * kMillisecond;
+constexpr std::uint64_t kAttached = 1 * kMillisecond;
+constexpr std::uint64_t kDeep = 100 * kMillisecond;
+constexpr std::uint64_t kOverrun = 10 * kMillisecond;
+
+class Monitor {
+ public:
+  void start() {
+    stop_.store(0);
+    asleep_before_ = false;
+    thread_ = std::thread([this] { loop(); });
+  }
+  void stop() {
+    stop_.store(1);
+    wake();
+    thread_.join();
+  }
+  void wake() {
+    generation_.fetch_add(1, std::memory_order_release);
+    futex_wake(generation_, 1);
+  }
+
+ private:
+  void loop() {
+    pthread_setname_np(pthread_self(), "fiber-monitor");
+    std::uint64_t delay = kShortest;
+    unsigned quiet = 0;
+    while (stop_.load() == 0) {
+      const bool attached = probe::anybody_attached();
+      Scheduler& scheduler = Scheduler::instance();
+      const bool all_idle = scheduler.idle_processors() == scheduler.processor_count();
+      bool any_blocking = false;
+      for (unsigned i = 0; i < scheduler.processor_count(); ++i) {
+        any_blocking |= scheduler.processor(i).blocking.load(std::memory_order_relaxed) != 0;
+      }
+
+      std::uint64_t sleep = kLongest;
+      if (any_blocking) {
+        sleep = delay;
+      } else if (all_idle && !attached) {
+        sleep = kDeep;
+      }
+      if (attached && sleep > kAttached) sleep = kAttached;
+      const std::uint32_t seen = generation_.load(std::memory_order_acquire);
+      if (sleep == kDeep) {
+        monitor_deep_asleep.store(1, std::memory_order_seq_cst);
+        bool now_blocking = false;
+        for (unsigned i = 0; i < scheduler.processor_count(); ++i) {
+          now_blocking |= scheduler.processor(i).blocking.load(std::memory_order_seq_cst) != 0;
+        }
+        if (!now_blocking) futex_wait(generation_, seen, sleep);
+        monitor_deep_asleep.store(0, std::memory_order_seq_cst);
+      } else {
+        futex_wait(generation_, seen, sleep);
+      }
+
+      const std::uint64_t now = now_ns();
+      set_coarse_clock(now);
+      if (now - last_sample_ >= kAttached * 3 / 4) sample(scheduler, now);
+      if (retake_stuck(scheduler, now)) {
+        delay = kShortest;
+        quiet = 0;
+      } else if (!any_blocking) {
+        delay = kShortest;
+        quiet = 0;
+      } else if (++quiet > 50 && delay < kLongest) {
+        delay *= 2;
+      }
+      check_asleep(scheduler, all_idle);
+    }
+  }
+
+  // Queue depth, sampling rate and overruns, once per processor.
+  void sample(Scheduler& scheduler, std::uint64_t now) {
+    publish(fiberprof_registry.global_queue_depth, scheduler.global_size());
+    for (unsigned i = 0; i < scheduler.processor_count(); ++i) {
+      Processor& processor = scheduler.processor(i);
+      const std::uint32_t depth = processor.depth();
+      const std::uint32_t state = __atomic_load_n(&processor.record.state, __ATOMIC_RELAXED);
+      publish(processor.record.queue_depth, depth);
+      FIBER_EMIT(proc_sample, i, depth, state);
+
+      const std::uint64_t switches = __atomic_load_n(&processor.record.switches, __ATOMIC_RELAXED);
+      if (switches != processor.seen_switches || state != FIBERPROF_PROCESSOR_RUNNING) {
+        processor.seen_switches = switches;
+        processor.seen_switches_ns = now;
+        processor.overrun_told = false;
+      } else if (!processor.overrun_told && now - processor.seen_switches_ns >= kOverrun) {
+        processor.overrun_told = true;
+        overrun(processor, now - processor.seen_switches_ns);
+      }
+    }
+    if (now - last_adapt_ >= 50 * kMillisecond) {
+      for (unsigned i = 0; i < scheduler.processor_count(); ++i) {
+        Processor& processor = scheduler.processor(i);
+        std::uint64_t parks = 0;
+        for (const std::uint64_t& count : processor.record.parks) parks += __atomic_load_n(&count, __ATOMIC_RELAXED);
+        probe::adapt_sampling(&processor, parks - processor.seen_parks, now - last_adapt_);
+        processor.seen_parks = parks;
+      }
+      last_adapt_ = now;
+    }
+    last_sample_ = now;
+  }
+
+  void overrun([[maybe_unused]] Processor& processor, [[maybe_unused]] std::uint64_t ns) {
+#ifndef FIBER_NO_PROBES
+    if (!FIBERPROF_ENABLED(overrun)) return;
+    const Worker* worker = processor.worker;  // workers are never freed
+    if (worker == nullptr) return;
+    const std::uint64_t id = __atomic_load_n(&worker->record.current_fiber, __ATOMIC_RELAXED);
+    if (id != 0) fiberprof_site_overrun(id, ns, __atomic_load_n(&worker->record.fiber_entry, __ATOMIC_RELAXED));
+#endif
+  }
+
+  bool retake_stuck(Scheduler& scheduler, std::uint64_t now) {
+    bool any = false;
+    for (unsigned i = 0; i < scheduler.processor_count(); ++i) {
+      Processor& processor = scheduler.processor(i);
+      const std::uint64_t token = processor.blocking.load(std::memory_order_acquire);
+      if (token == 0) continue;
+      if (token != processor.seen_blocking) {
+        processor.seen_blocking = token;
+        processor.seen_blocking_ns = now;
+        continue;
+      }
+      // Nothing to run here and somebody else free to look for work: no hurry.
+      const bool needless = processor.depth() == 0 && scheduler.global_size() == 0 && scheduler.idle_processors() > 0;
+      if (needless && now - processor.seen_blocking_ns < kLongest) continue;
+      any |= scheduler.retake(&processor, token);
+    }
+    return any;
+  }
+
+  // Other threads of the process may wake fibers at any time, so the check only speaks when there are none.
+  static bool foreign_threads(const Scheduler& scheduler) {
+    DIR* tasks = opendir("/proc/self/task");
+    if (tasks == nullptr) return true;
+    std::uint32_t threads = 0;
+    while (const dirent* entry = readdir(tasks)) threads += entry->d_name[0] != '.';
+    closedir(tasks);
+    return threads > scheduler.worker_threads() + 2;  // the monitor, and the thread in run()
+  }
+
+  void check_asleep(Scheduler& scheduler, bool all_idle) {
+    if (!scheduler.options().deadlock_check || !all_idle || scheduler.stopping() || !scheduler.everything_asleep()) {
+      asleep_before_ = false;
+      return;
+    }
+    // Twice in a row, and nothing has run between: a fiber on its way from one queue to another is not asleep.
+    std::uint64_t switches = 0;
+    for (unsigned i = 0; i < scheduler.processor_count(); ++i) {
+      switches += __atomic_load_n(&scheduler.processor(i).record.switches, __ATOMIC_RELAXED);
+    }
+    if (asleep_before_ && switches == asleep_switches_ && !foreign_threads(scheduler)) report_all_asleep();
+    asleep_before_ = true;
+    asleep_switches_ = switches;
+  }
+
+  std::thread thread_;
+  std::atomic<std::uint32_t> stop_{0};
+  std::atomic<std::uint32_t> generation_{0};
+  std::uint64_t last_sample_ = 0;
+  std::uint64_t last_adapt_ = 0;
+  bool asleep_before_ = false;
+  std::uint64_t asleep_switches_ = 0;
+};
+
+Monitor& monitor() {
+  static Monitor* const instance = new Monitor;
+  return *instance;
+}
+
+}  // namespace
+
+void monitor_start() { monitor().start(); }
+void monitor_stop() { monitor().stop(); }
+void monitor_wake_up() { monitor().wake(); }
+
+}  // namespace fiber::detail

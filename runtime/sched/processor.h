@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Processors and worker threads. A worker needs a processor to run fibers; there are as many processors as fibers may
+// run at once, and more workers than that while some sit in blocking sections.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+
+#include "sched/run_queue.h"
+#include "sched/spinlock.h"
+
+namespace fiber::detail {
+
+struct Worker;
+
+inline constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
+// State of the sampled tier, per processor; runtime/probe owns it.
+struct Sampler {
+  std::int64_t countdown = 0;
+  std::atomic<std::uint64_t> mean{1};  // N: one wait in N is drawn; set by the monitor
+  std::uint64_t random = 0;
+};
+
+struct alignas(128) Processor {
+  fiberprof_processor record{};
+  Worker* worker = nullptr;
+  // The fiber readied last runs next: it finds its data in the cache. Thieves may take it, hence atomic.
+  std::atomic<Fiber*> next{nullptr};
+  RunQueue queue;
+  std::uint32_t tick = 0;         // scheduling decisions taken
+  std::uint32_t next_streak = 0;  // how often in a row `next` went before the queue
+  Fiber* free_fibers = nullptr;
+  std::uint32_t free_count = 0;
+  Sampler sampler;
+  // Not 0: its worker is in this blocking section; whoever swaps it to 0 owns the processor.
+  std::atomic<std::uint64_t> blocking{0};
+  Processor* next_idle = nullptr;
+  // for the handoff probe
+  std::uint32_t last_tid = 0;
+  std::uint32_t handoff_why = 0;
+  std::uint64_t handoff_fiber = 0;
+  // the monitor's notes
+  std::uint64_t seen_blocking = 0;
+  std::uint64_t seen_blocking_ns = 0;
+  std::uint64_t seen_switches = 0;
+  std::uint64_t seen_switches_ns = 0;
+  bool overrun_told = false;
+  std::uint64_t seen_parks = 0;
+
+  std::uint32_t depth() const { return queue.size() + (next.load(std::memory_order_relaxed) != nullptr ? 1 : 0); }
+};
+
+// What must be done with the fiber that was switched away from, once it really is off its stack.
+struct AfterSwitch {
+  enum class Kind : std::uint8_t { nothing, unlock, commit, requeue, requeue_global, recycle };
+  Kind kind = Kind::nothing;
+  Fiber* fiber = nullptr;
+  void* argument = nullptr;  // unlock: SpinWord*; commit: Claim*
+};
+
+struct alignas(64) Worker {
+  fiberprof_worker record{};
+  std::uint32_t index = 0;
+  Processor* processor = nullptr;
+  Fiber* current = nullptr;
+  std::uintptr_t scheduler_context = 0;
+  AfterSwitch after;
+  ExceptionState* exceptions = nullptr;  // this thread's
+  bool spinning = false;                 // looks for work; counted in Scheduler::spinning
+  bool in_blocking = false;              // in a blocking section: `processor` may be somebody else's by now
+  std::uint64_t blocking_token = 0;
+  std::uint64_t blocking_started = 0;
+  std::uint64_t random = 0;
+  bool processor_taken = false;  // guarded by Scheduler::lock_: in a section, and the processor is gone
+  std::atomic<bool> exited{false};
+  // idle: sleeps on `wake` until it is 1; the waker has set `processor`
+  std::atomic<std::uint32_t> wake{0};
+  Worker* next_idle = nullptr;
+  std::thread thread;
+};
+
+}  // namespace fiber::detail

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Queues, switching and blocking sections. How idle workers look for work and sleep is in idle.cpp; start and end are
+// in lifecycle.cpp.
+#include "sched/scheduler.h"
+
+#include <cxxabi.h>
+#include <mutex>
+
+#include "probe/emit.h"
+#include "registry/registry.h"
+#include "sched/monitor.h"
+
+namespace fiber::detail {
+
+extern "C" {
+thread_local constinit Worker* fiber_this_worker = nullptr;
+}
+
+namespace {
+
+// Every so many decisions a processor looks at the global queue, timers and sockets first. Prime, as in Go, so that it
+// does not fall into step with a program's own pattern.
+constexpr std::uint32_t kFairnessTick = 61;
+// How often a freshly readied fiber may go before the queue in a row: two fibers that keep waking each other would
+// otherwise starve the rest.
+constexpr std::uint32_t kMaxNextStreak = 64;
+// How many decisions apart the clock is read while timers are armed: 22 ns spread over 8.
+constexpr std::uint32_t kTimerTick = 8;
+
+}  // namespace
+
+Scheduler& Scheduler::instance() {
+  // Never destroyed: threads that come late must still find it.
+  static Scheduler* const scheduler = new Scheduler;
+  return *scheduler;
+}
+
+// --- queues --------------------------------------------------------------------------------------------------------------
+
+void Scheduler::push_global(Fiber* fiber) {
+  std::lock_guard guard(lock_);
+  global_.push(fiber);
+  global_size_.store(global_.size, std::memory_order_seq_cst);
+}
+
+void Scheduler::push_local(Processor* processor, Fiber* fiber, ReadyHint hint) {
+  if (hint == ReadyHint::next) {
+    fiber = processor->next.exchange(fiber, std::memory_order_acq_rel);
+    if (fiber == nullptr) return;
+  }
+  if (processor->queue.push(fiber)) return;
+  FiberList overflow;
+  std::array<Fiber*, RunQueue::kCapacity / 2> half;
+  const std::uint32_t count = processor->queue.pop_half(half.data());
+  for (std::uint32_t i = 0; i < count; ++i) overflow.push(half[i]);
+  overflow.push(fiber);
+  std::lock_guard guard(lock_);
+  while (Fiber* moved = overflow.pop()) global_.push(moved);
+  global_size_.store(global_.size, std::memory_order_seq_cst);
+}
+
+void Scheduler::enqueue(Fiber* fiber, ReadyHint hint) {
+  Worker* worker = this_worker();
+  if (worker != nullptr && worker->processor != nullptr && !worker->in_blocking) {
+    push_local(worker->processor, fiber, hint);
+  } else {
+    push_global(fiber);
+  }
+  wake_one();
+}
+
+Fiber* Scheduler::pop_local(Processor* processor) {
+  Fiber* fiber = processor->next.load(std::memory_order_relaxed);
+  if (fiber != nullptr && ++processor->next_streak <= kMaxNextStreak) {
+    fiber = processor->next.exchange(nullptr, std::memory_order_acq_rel);
+    if (fiber != nullptr) return fiber;
+  }
+  processor->next_streak = 0;
+  fiber = processor->queue.pop();
+  if (fiber != nullptr) return fiber;
+  return processor->next.exchange(nullptr, std::memory_order_acq_rel);
+}
+
+Fiber* Scheduler::pop_global(Processor* processor) {
+  if (global_size_.load(std::memory_order_relaxed) == 0) return nullptr;
+  std::lock_guard guard(lock_);
+  Fiber* first = global_.pop();
+  if (first == nullptr) return nullptr;
+  // A fair share for this processor, so that the lock is taken once per batch.
+  std::uint32_t share = global_.size / processor_count_ + 1;
+  if (share > RunQueue::kCapacity / 2) share = RunQueue::kCapacity / 2;
+  while (share-- > 1) {
+    Fiber* fiber = global_.head;
+    if (fiber == nullptr || !processor->queue.push(fiber)) break;
+    global_.pop();
+  }
+  global_size_.store(global_.size, std::memory_order_seq_cst);
+  return first;
+}
+
+// --- switching -----------------------------------------------------------------------------------------------------------
+
+void Scheduler::start_running(Worker* worker, Fiber* fiber) {
+  Processor* processor = worker->processor;
+  worker->current = fiber;
+  publish(worker->record.current_fiber, fiber->record.id);
+  publish(worker->record.fiber_entry, fiber->record.entry);
+  publish(fiber->record.worker, worker->index);
+  publish(fiber->record.processor, processor->record.index);
+  publish(processor->record.switches, processor->record.switches + 1);
+  set_state(fiber, FIBERPROF_FIBER_RUNNING);
+  if (fiber->has_exceptions) {
+    *worker->exceptions = fiber->exceptions;
+    fiber->has_exceptions = false;
+  }
+}
+
+void Scheduler::leave(Fiber* fiber, AfterSwitch after) {
+  Worker* worker = this_worker();
+  Processor* processor = worker->processor;
+  worker->after = after;
+  publish(fiber->record.switches, fiber->record.switches + 1);
+  if (worker->exceptions->caught != nullptr || worker->exceptions->uncaught != 0) {
+    fiber->exceptions = *worker->exceptions;
+    *worker->exceptions = ExceptionState{};
+    fiber->has_exceptions = true;
+  }
+
+  Fiber* next = nullptr;
+  // A blocking section may have cost this worker its processor: then only the scheduler's own loop can go on.
+  if (processor != nullptr) {
+    const std::uint32_t tick = ++processor->tick;
+    const bool timers_due = tick % kTimerTick == 0 && timers_.earliest() != Timers::kNever && timers_.earliest() <= now_ns();
+    if (tick % kFairnessTick != 0 && !timers_due) next = pop_local(processor);
+  }
+  if (next != nullptr) {
+    start_running(worker, next);
+    // A fiber that readied itself in the meantime (yield cannot, a claim can) is its own successor only after its
+    // registers are saved, which `after` guarantees: next is never `fiber` here.
+    fiber_switch(&fiber->record.sp, next->record.sp);
+  } else {
+    worker->current = nullptr;
+    publish(worker->record.current_fiber, std::uint64_t{0});
+    publish(worker->record.fiber_entry, std::uint64_t{0});
+    fiber_switch(&fiber->record.sp, worker->scheduler_context);
+  }
+  finish_switch();
+}
+
+void Scheduler::finish_switch() {
+  Worker* worker = this_worker();
+  const AfterSwitch after = worker->after;
+  worker->after = AfterSwitch{};
+  switch (after.kind) {
+    case AfterSwitch::Kind::nothing:
+      break;
+    case AfterSwitch::Kind::unlock:
+      spin_unlock(*static_cast<SpinWord*>(after.argument));
+      break;
+    case AfterSwitch::Kind::commit: {
+      std::uint32_t open = Claim::kOpen;
+      if (!static_cast<Claim*>(after.argument)->state.compare_exchange_strong(open, Claim::kParked, std::memory_order_acq_rel)) {
+        ready(after.fiber);
+      }
+      break;
+    }
+    case AfterSwitch::Kind::requeue:
+      push_local(worker->processor, after.fiber, ReadyHint::last);
+      break;
+    case AfterSwitch::Kind::requeue_global:
+      push_global(after.fiber);
+      wake_one();
+      break;
+    case AfterSwitch::Kind::recycle:
+      recycle(worker->processor, after.fiber);
+      break;
+  }
+}
+
+// --- slots ---------------------------------------------------------------------------------------------------------------
+
+Fiber* Scheduler::allocate_fiber() {
+  Worker* worker = this_worker();
+  if (worker != nullptr && worker->processor != nullptr && !worker->in_blocking) {
+    Processor* processor = worker->processor;
+    if (Fiber* fiber = processor->free_fibers) {
+      processor->free_fibers = fiber->next;
+      --processor->free_count;
+      return fiber;
+    }
+  }
+  {
+    std::lock_guard guard(lock_);
+    if (Fiber* fiber = free_fibers_) {
+      free_fibers_ = fiber->next;
+      return fiber;
+    }
+  }
+  Fiber* fiber = registry_new_slot();
+  if (fiber == nullptr) fatal("cannot make another fiber: out of memory or of slots");
+  fiber->stack = stacks_->allocate();
+  if (fiber->stack.low == nullptr) fatal("cannot allocate a stack of %zu bytes for another fiber", stacks_->usable_size());
+  return fiber;
+}
+
+void Scheduler::recycle(Processor* processor, Fiber* fiber) {
+  constexpr std::uint32_t kKeep = 256;  // beyond that half goes to where other processors find it
+  registry_begin_rewrite(fiber);
+  set_state(fiber, FIBERPROF_FIBER_FREE);
+  publish(fiber->record.id, std::uint64_t{0});
+  registry_end_rewrite(fiber);
+  fiber->next = processor->free_fibers;
+  processor->free_fibers = fiber;
+  if (++processor->free_count <= kKeep) return;
+  std::lock_guard guard(lock_);
+  while (processor->free_count > kKeep / 2) {
+    Fiber* moved = processor->free_fibers;
+    processor->free_fibers = moved->next;
+    --processor->free_count;
+    moved->next = free_fibers_;
+    free_fibers_ = moved;
+  }
+}
+
+// --- blocking sections ---------------------------------------------------------------------------------------------------
+
+void Scheduler::blocking_begin(Worker* worker, Fiber* fiber) {
+  Processor* processor = worker->processor;
+  blocking_fibers_.fetch_add(1, std::memory_order_relaxed);
+  set_state(fiber, FIBERPROF_FIBER_BLOCKING);
+  publish(processor->record.state, static_cast<std::uint32_t>(FIBERPROF_PROCESSOR_BLOCKING));
+  worker->blocking_started = 0;
+#ifndef FIBER_NO_PROBES
+  if (FIBERPROF_ENABLED(syscall_exit)) worker->blocking_started = now_ns();
+#endif
+  FIBER_EMIT(syscall_enter, fiber->record.id, processor->record.index);
+  worker->in_blocking = true;
+  worker->blocking_token = (std::uint64_t{worker->index + 1} << 32) | ((worker->blocking_token + 1) & 0xffffffffu);
+  // From here on the monitor may take the processor.
+  processor->blocking.store(worker->blocking_token, std::memory_order_seq_cst);
+  monitor_needed();
+}
+
+void Scheduler::blocking_end(Worker* worker, Fiber* fiber) {
+  Processor* processor = worker->processor;
+  std::uint64_t token = worker->blocking_token;
+  [[maybe_unused]] const std::uint64_t started = worker->blocking_started;
+  const bool kept = processor->blocking.compare_exchange_strong(token, 0, std::memory_order_acq_rel);
+  blocking_fibers_.fetch_sub(1, std::memory_order_relaxed);
+  bool resumed = kept;
+  if (kept) {
+    worker->in_blocking = false;
+    publish(processor->record.state, static_cast<std::uint32_t>(FIBERPROF_PROCESSOR_RUNNING));
+  } else {
+    {
+      std::lock_guard guard(lock_);
+      if (stopping()) {
+        // run() has returned, or is about to, without this thread: the fiber is abandoned here.
+        lock_.unlock();
+        for (;;) pause();
+      }
+      worker->processor_taken = false;
+    }
+    worker->processor = nullptr;
+    worker->in_blocking = false;
+    resumed = take_idle_processor(worker);
+  }
+  if (resumed) {
+    set_state(fiber, FIBERPROF_FIBER_RUNNING);
+    publish(fiber->record.processor, worker->processor->record.index);
+  } else {
+    // No processor: queue up like everybody else. The switch goes to the scheduler's loop, which puts this worker to
+    // sleep.
+    set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
+    leave(fiber, {AfterSwitch::Kind::requeue_global, fiber, nullptr});
+  }
+#ifndef FIBER_NO_PROBES
+  if (FIBERPROF_ENABLED(syscall_exit)) {
+    fiberprof_site_syscall_exit(fiber->record.id, started != 0 ? now_ns() - started : 0, kept);
+  }
+#endif
+}
+
+bool Scheduler::retake(Processor* processor, std::uint64_t token) {
+  {
+    std::lock_guard guard(lock_);
+    if (!processor->blocking.compare_exchange_strong(token, 0, std::memory_order_acq_rel)) return false;
+    Worker* from = processor->worker;
+    from->processor_taken = true;
+    processor->worker = nullptr;
+    processor->handoff_why = FIBERPROF_HANDOFF_BLOCKING;
+    processor->handoff_fiber = from->record.current_fiber;
+  }
+  give_to_a_worker(processor);
+  return true;
+}
+
+}  // namespace fiber::detail

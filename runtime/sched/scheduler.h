@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The scheduler: processors, workers, global queue, and who sleeps.
+//
+// Life of a worker. With a processor it looks for a fiber, in this order: its processor's `next` and queue; the global
+// queue; the network; the queues of other processors. With one, it switches to it; a fiber that parks switches
+// directly to the next one in the local queue and comes back to the worker's own stack only when there is none, or
+// every 61st time, so that the global queue, timers and sockets get their turn. Without one, it gives the processor
+// back, looks once more (whoever made work before seeing the idle processor has made it visible by then), and sleeps:
+// one worker in epoll_wait with the time-out of the next timer, the others on a futex.
+//
+// Who makes a fiber runnable wakes one more worker if a processor is idle and nobody is already looking ("spinning").
+// A worker that finds work while it was the only one looking wakes the next. So workers start one after the other as
+// long as there is work, and no wake-up is lost.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "fiber/runtime.h"
+#include "net/poller.h"
+#include "sched/clock.h"
+#include "sched/park.h"
+#include "sched/processor.h"
+#include "sched/this_worker.h"
+#include "stack/stack_pool.h"
+#include "time/timers.h"
+
+namespace fiber::detail {
+
+// A singly linked list of fibers with both ends.
+struct FiberList {
+  Fiber* head = nullptr;
+  Fiber* tail = nullptr;
+  std::uint32_t size = 0;
+  void push(Fiber* fiber) {
+    fiber->next = nullptr;
+    (tail == nullptr ? head : tail->next) = fiber;
+    tail = fiber;
+    ++size;
+  }
+  Fiber* pop() {
+    Fiber* fiber = head;
+    if (fiber != nullptr) {
+      head = fiber->next;
+      if (head == nullptr) tail = nullptr;
+      --size;
+    }
+    return fiber;
+  }
+};
+
+class Scheduler {
+ public:
+  // One per process; it exists for ever, and runs or not.
+  static Scheduler& instance();
+
+  void run(const Options& options, std::function<void()> main_fiber);
+  bool running() const { return running_.load(std::memory_order_acquire); }
+
+  // --- making fibers -----------------------------------------------------------------------------------------------
+  Fiber* allocate_fiber();
+  void recycle(Processor* processor, Fiber* fiber);
+
+  // --- making them runnable ----------------------------------------------------------------------------------------
+  void enqueue(Fiber* fiber, ReadyHint hint);
+
+  // --- leaving the processor ---------------------------------------------------------------------------------------
+  // Emits what is due when a processor has come to this thread. Worker only.
+  void processor_arrived(Worker* worker);
+  // Switches away from the calling fiber; `after` is done once it is off its stack. Returns when it runs again.
+  void leave(Fiber* fiber, AfterSwitch after);
+  void finish_switch();
+
+  // --- blocking sections -------------------------------------------------------------------------------------------
+  void blocking_begin(Worker* worker, Fiber* fiber);
+  void blocking_end(Worker* worker, Fiber* fiber);
+  // Takes the processor of a worker that has been in the section `token` for too long and gives it to another.
+  bool retake(Processor* processor, std::uint64_t token);
+
+  // --- what others look at -----------------------------------------------------------------------------------------
+  unsigned processor_count() const { return processor_count_; }
+  Processor& processor(unsigned index) { return *processors_[index]; }
+  Timers& timers() { return timers_; }
+  Poller& poller() { return poller_; }
+  bool stopping() const { return stopping_.load(std::memory_order_acquire); }
+  std::uint32_t idle_processors() const { return idle_processor_count_.load(std::memory_order_seq_cst); }
+  std::uint64_t global_size() const { return global_size_.load(std::memory_order_relaxed); }
+  // Wakes one worker if there is a processor for it and nobody is looking for work already.
+  void wake_one();
+  // True when no fiber runs, none is runnable, and nothing inside the process can wake one.
+  bool everything_asleep();
+  // Workers of this run and of earlier ones that are still stuck in a section.
+  std::uint32_t worker_threads() const { return worker_threads_.load(std::memory_order_relaxed); }
+  const Options& options() const { return options_; }
+
+ private:
+  void worker_main(Worker* worker);
+  Fiber* find_runnable(Worker* worker);
+  Fiber* look_once(Worker* worker);
+  Fiber* steal(Worker* worker);
+  Fiber* pop_global(Processor* processor);
+  Fiber* pop_local(Processor* processor);
+  void poll_network();
+  bool sleep_in_poller(Worker* worker);
+  bool work_visible();
+  void start_running(Worker* worker, Fiber* fiber);
+  void push_global(Fiber* fiber);
+  void push_local(Processor* processor, Fiber* fiber, ReadyHint hint);
+  void stop_spinning(Worker* worker);
+  void run_due_timers();
+  void sleep_on_futex(Worker* worker);
+  void assign(Worker* worker, Processor* processor);
+  bool take_idle_processor(Worker* worker);
+  void give_back(Worker* worker);
+  void give_to_a_worker(Processor* processor);
+  void start_thread(Processor* processor, bool spinning);
+  void attach_processor(Worker* worker, Processor* processor);
+  void shut_down();
+
+  Options options_;
+  unsigned processor_count_ = 0;
+  std::vector<std::unique_ptr<Processor>> processors_;
+  std::vector<std::unique_ptr<Worker>> workers_;  // guarded by lock_; only grows while running
+  std::uint32_t workers_published_ = 0;
+  // Of earlier runs: outside readers, and threads left behind in a blocking section, may still look at them.
+  std::vector<std::unique_ptr<Processor>> retired_processors_;
+  std::vector<std::unique_ptr<Worker>> retired_workers_;
+
+  SpinLock lock_;  // the global queue, both idle lists, the free list
+  FiberList global_;
+  std::atomic<std::uint64_t> global_size_{0};
+  Processor* idle_processor_list_ = nullptr;
+  Worker* idle_worker_list_ = nullptr;
+  Fiber* free_fibers_ = nullptr;
+  std::unique_ptr<StackPool> stacks_;
+
+  std::atomic<std::uint32_t> idle_processor_count_{0};
+  std::atomic<std::uint32_t> spinning_{0};
+  std::atomic<std::uint32_t> blocking_fibers_{0};
+  std::atomic<std::uint32_t> worker_threads_{0};
+  std::atomic<std::uint32_t> done_{0};  // futex: 1 when the main fiber has returned
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> running_{false};
+  Timers timers_;
+  Poller poller_;
+};
+
+// Worker-side helper for everything that picks from 32 bits at random.
+inline std::uint64_t next_random(std::uint64_t& state) {
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return state;
+}
+
+}  // namespace fiber::detail

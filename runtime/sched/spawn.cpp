@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Making fibers, their first and last steps, joining, and what a fiber may say about itself.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cxxabi.h>
+#include <sched.h>
+#include <string>
+#include <thread>
+#include <typeinfo>
+
+#include "fiber/blocking.h"
+#include "fiber/fiber.h"
+#include "fiber/time.h"
+#include "probe/emit.h"
+#include "registry/registry.h"
+#include "sched/scheduler.h"
+
+namespace fiber {
+
+namespace detail {
+
+namespace {
+
+void copy_name(fiberprof_fiber& record, std::string_view name) {
+  // Readers see old and new bytes mixed at worst, always with a zero at the end.
+  const std::size_t length = std::min<std::size_t>(name.size(), FIBERPROF_NAME_SIZE - 1);
+  for (std::size_t i = 0; i < FIBERPROF_NAME_SIZE; ++i) publish(record.name[i], i < length ? name[i] : '\0');
+}
+
+}  // namespace
+
+NewFiber new_fiber(std::size_t closure_size, std::size_t closure_align, Body body, const void* entry,
+                   const void* creator_pc, const SpawnOptions& options) {
+  Scheduler& scheduler = Scheduler::instance();
+  if (!scheduler.running()) fatal("a fiber was spawned while the runtime is not running (see fiber::run)");
+  Fiber* fiber = scheduler.allocate_fiber();
+  const std::uintptr_t top = reinterpret_cast<std::uintptr_t>(fiber->stack.high);
+  const std::uintptr_t closure = (top - closure_size) & ~(std::max<std::uintptr_t>(closure_align, 16) - 1);
+  if (closure_size > static_cast<std::size_t>(fiber->stack.high - fiber->stack.low) / 2) {
+    fatal("a fiber was spawned with a closure of %zu bytes, more than half its stack", closure_size);
+  }
+
+  registry_begin_rewrite(fiber);
+  fiberprof_fiber& record = fiber->record;
+  publish(record.id, registry_next_id());
+  publish(record.switches, std::uint64_t{0});
+  publish(record.reason, std::uint8_t{0});
+  publish(record.resource, std::uint64_t{0});
+  publish(record.arms, std::uint64_t{0});
+  publish(record.arms_len, std::uint16_t{0});
+  publish(record.stack_low, address_of(fiber->stack.low));
+  publish(record.stack_high, address_of(fiber->stack.high));
+  publish(record.entry, address_of(entry));
+  publish(record.creator_pc, address_of(creator_pc));
+  publish(record.parent, id_of(this_fiber()));
+  copy_name(record, options.name);
+  publish(record.sp, static_cast<std::uint64_t>(make_context(reinterpret_cast<void*>(closure), fiber)));
+  set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
+  registry_end_rewrite(fiber);
+
+  fiber->body = body;
+  fiber->closure = reinterpret_cast<void*>(closure);
+  fiber->has_exceptions = false;
+  fiber->blocking_depth = 0;
+  fiber->timing = WaitTiming{};
+  FIBER_EMIT(spawn, record.id, record.parent, record.entry);
+  return {fiber, fiber->closure};
+}
+
+void start_fiber(Fiber* fiber) { Scheduler::instance().enqueue(fiber, ReadyHint::last); }
+
+std::uint64_t fiber_id(const Fiber* fiber) { return fiber->record.id; }
+
+void unhandled_exception() noexcept {
+  const std::type_info* type = abi::__cxa_current_exception_type();
+  int status = 0;
+  char* name = type == nullptr ? nullptr : abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    fatal("an exception left the fiber: %s: %s", name == nullptr ? "?" : name, error.what());
+  } catch (...) {
+    fatal("an exception left the fiber: %s", name == nullptr ? "of unknown type" : name);
+  }
+}
+
+// --- join ----------------------------------------------------------------------------------------------------------------
+
+void join_wait(JoinCore* core) {
+  if (core == nullptr) fatal("join on a handle that has no fiber");
+  Claim wait(this_fiber());
+  std::uintptr_t none = 0;
+  if (core->waiter.compare_exchange_strong(none, reinterpret_cast<std::uintptr_t>(&wait), std::memory_order_acq_rel)) {
+    park_claimed(Reason::JOIN, core->fiber_id, wait);
+  } else if (none != 1) {
+    fatal("two joins on fiber %llu", static_cast<unsigned long long>(core->fiber_id));
+  }
+}
+
+void join_finish(JoinCore* core) {
+  const std::uintptr_t waiter = core->waiter.exchange(1, std::memory_order_acq_rel);
+  if (waiter > 1) claim(*reinterpret_cast<Claim*>(waiter), 0);
+}
+
+}  // namespace detail
+
+// --- the calling fiber ---------------------------------------------------------------------------------------------------
+
+void yield() {
+  using namespace detail;
+  Fiber* fiber = this_fiber();
+  if (fiber == nullptr || this_worker()->in_blocking) {
+    sched_yield();
+    return;
+  }
+  set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
+  Scheduler::instance().leave(fiber, {AfterSwitch::Kind::requeue, fiber, nullptr});
+}
+
+std::uint64_t current_id() { return detail::id_of(detail::this_fiber()); }
+
+void set_name(std::string_view name) {
+  if (detail::Fiber* fiber = detail::this_fiber()) detail::copy_name(fiber->record, name);
+}
+
+void sleep_until(Deadline when) {
+  using namespace detail;
+  if (this_fiber() == nullptr) {
+    std::this_thread::sleep_until(when);
+    return;
+  }
+  Claim wait(this_fiber());
+  if (when == Deadline::max()) when -= Deadline::duration(1);
+  park_claimed(Reason::SLEEP, 0, wait, when);
+}
+
+namespace detail {
+
+// --- blocking sections ---------------------------------------------------------------------------------------------------
+
+void blocking_begin() {
+  Worker* worker = this_worker();
+  if (worker == nullptr || worker->current == nullptr) return;
+  Fiber* fiber = worker->current;
+  if (fiber->blocking_depth++ == 0) Scheduler::instance().blocking_begin(worker, fiber);
+}
+
+void blocking_end() {
+  Worker* worker = this_worker();
+  if (worker == nullptr || worker->current == nullptr) return;
+  Fiber* fiber = worker->current;
+  if (--fiber->blocking_depth == 0) Scheduler::instance().blocking_end(worker, fiber);
+}
+
+}  // namespace detail
+}  // namespace fiber
+
+// A new fiber's first C++ frame, and its last.
+extern "C" __attribute__((visibility("hidden"))) void fiber_main(void* argument) {
+  using namespace fiber::detail;
+  auto* self = static_cast<Fiber*>(argument);
+  Scheduler& scheduler = Scheduler::instance();
+  scheduler.finish_switch();
+  self->body(self->closure);
+  FIBER_EMIT(exit, self->record.id);
+  set_state(self, FIBERPROF_FIBER_DEAD);
+  scheduler.leave(self, {AfterSwitch::Kind::recycle, self, nullptr});
+  __builtin_unreachable();
+}

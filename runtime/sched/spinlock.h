@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A lock for a few instructions. Never held while a fiber switches away, except as the lock that park_locked hands
+// over.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <sched.h>
+
+namespace fiber {
+
+inline void cpu_pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  asm volatile("yield");
+#endif
+}
+
+using SpinWord = std::atomic<std::uint32_t>;
+
+inline void spin_lock(SpinWord& word) {
+  while (word.exchange(1, std::memory_order_acquire) != 0) {
+    // The holder may have been preempted by the kernel: give it the CPU rather than burn it.
+    for (int i = 0; word.load(std::memory_order_relaxed) != 0; ++i) {
+      if (i < 100) {
+        cpu_pause();
+      } else {
+        sched_yield();
+      }
+    }
+  }
+}
+
+inline bool spin_try_lock(SpinWord& word) {
+  return word.load(std::memory_order_relaxed) == 0 && word.exchange(1, std::memory_order_acquire) == 0;
+}
+
+inline void spin_unlock(SpinWord& word) { word.store(0, std::memory_order_release); }
+
+class SpinLock {
+ public:
+  void lock() { spin_lock(word); }
+  bool try_lock() { return spin_try_lock(word); }
+  void unlock() { spin_unlock(word); }
+  SpinWord word{0};
+};
+
+}  // namespace fiber

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The worker of the calling thread.
+#pragma once
+
+#include "sched/processor.h"
+
+namespace fiber::detail {
+
+extern "C" __attribute__((visibility("hidden"))) thread_local Worker* fiber_this_worker;
+
+// Null on a thread that is no worker. Must be asked again after every switch: the fiber may have moved to another
+// thread, and a compiler that sees a thread_local keeps its address across calls. Hence the assembly, which is not
+// merged with an earlier one.
+inline Worker* this_worker() {
+#if defined(__x86_64__)
+  Worker* worker;
+  asm volatile("mov fiber_this_worker@gottpoff(%%rip), %0\n\tmov %%fs:(%0), %0" : "=r"(worker));
+  return worker;
+#else
+  Worker* this_worker_slow();
+  return this_worker_slow();
+#endif
+}
+
+inline Fiber* this_fiber() {
+  Worker* worker = this_worker();
+  return worker == nullptr ? nullptr : worker->current;
+}
+
+}  // namespace fiber::detail

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A fiber in the queue of a synchronisation object. Lives on the waiter's stack.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+
+#include "fiber/sync.h"
+#include "sched/park.h"
+
+namespace fiber::detail {
+
+struct Waiter {
+  Fiber* fiber = nullptr;
+  Claim* wait = nullptr;      // not null: several parties may end this wait
+  std::uint32_t outcome = 0;  // what to claim then
+  bool queued = false;
+  bool success = false;   // set by the waker, under the object's lock
+  void* element = nullptr;  // channels: where the value goes to or comes from
+  Waiter* next = nullptr;
+  Waiter* previous = nullptr;
+};
+
+// First in, first out. Guarded by its object's lock.
+template <class Queue>
+void enqueue_waiter(Queue& queue, Waiter& waiter) {
+  waiter.queued = true;
+  waiter.next = nullptr;
+  waiter.previous = queue.tail;
+  (queue.tail == nullptr ? queue.head : queue.tail->next) = &waiter;
+  queue.tail = &waiter;
+}
+
+template <class Queue>
+void remove_waiter(Queue& queue, Waiter& waiter) {
+  if (!waiter.queued) return;
+  waiter.queued = false;
+  (waiter.previous == nullptr ? queue.head : waiter.previous->next) = waiter.next;
+  (waiter.next == nullptr ? queue.tail : waiter.next->previous) = waiter.previous;
+}
+
+// Whether the caller may end this wait: a plain waiter always, one with a claim if it wins that. Winning wakes a
+// claimed waiter, which then blocks on the object's lock until the caller is done with it; a plain one must be woken
+// with wake_waiter() after the lock is released.
+inline bool win_waiter(Waiter& waiter) { return waiter.wait == nullptr || claim(*waiter.wait, waiter.outcome); }
+
+// Takes the first waiter whose wait the caller wins off the queue. Null: none.
+template <class Queue>
+Waiter* pop_waiter(Queue& queue) {
+  while (Waiter* waiter = queue.head) {
+    remove_waiter(queue, *waiter);
+    if (win_waiter(*waiter)) return waiter;
+  }
+  return nullptr;
+}
+
+class SpinGuard {
+ public:
+  explicit SpinGuard(SpinWord& word) : word_(&word) { spin_lock(word); }
+  ~SpinGuard() {
+    if (word_ != nullptr) spin_unlock(*word_);
+  }
+  // The lock now belongs to the switch of park_locked.
+  SpinWord& hand_over() { return *std::exchange(word_, nullptr); }
+  void unlock() { spin_unlock(hand_over()); }
+  SpinGuard(const SpinGuard&) = delete;
+  SpinGuard& operator=(const SpinGuard&) = delete;
+
+ private:
+  SpinWord* word_;
+};
+
+}  // namespace fiber::detail
