@@ -133,11 +133,12 @@ inline constexpr std::string_view kFlameScript = R"js(
     };
     add('× reset zoom', 'link strong', () => zoom(root));
     add('   ', 'note');
-    const shown = trail.length > 6 ? [trail[0], null, ...trail.slice(-4)] : trail;
+    const shown = trail.length > 5 ? [trail[0], null, ...trail.slice(-3)] : trail;
     shown.forEach((node, i) => {
       if (i) add('  ›  ', 'note');
       if (!node) return add('…', 'note');
-      const name = node.brief.length > 36 ? node.brief.slice(0, 35) + '…' : node.brief;
+      const most = Math.max(Math.floor((width - 200) / letter / 5), 12);
+      const name = node.brief.length > most ? node.brief.slice(0, most - 1) + '…' : node.brief;
       if (node === zoomed) add(name, 'strong'); else add(name, 'link', () => zoom(node));
     });
   }
@@ -279,6 +280,23 @@ inline constexpr std::string_view kFlameScript = R"js(
     if (to) to.g.focus();
   });
 
+  // The legend keeps the lines it has in the picture; what does not fit a narrow window is hidden.
+  const keys = [...document.querySelectorAll('.key')].map(g => {
+    const square = g.querySelector('rect'), y = Number(square.getAttribute('y'));
+    return { g, x: Number(square.getAttribute('x')), y, w: g.getBBox().width + 22 };
+  });
+  function legend() {
+    if (!keys.length) return;
+    const first = keys[0].y, last = keys[keys.length - 1].y;
+    let x = margin, y = first;
+    for (const key of keys) {
+      if (x > margin && x + key.w > width - margin) { x = margin; y += 22; }
+      key.g.style.display = y > last ? 'none' : '';
+      key.g.setAttribute('transform', `translate(${x - key.x},${y - key.y})`);
+      x += key.w;
+    }
+  }
+
   function resize() {
     const now = Math.max(window.innerWidth, 480);
     const shift = now - width;
@@ -289,6 +307,7 @@ inline constexpr std::string_view kFlameScript = R"js(
     width += shift;
     svg.setAttribute('width', width);
     svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
+    legend();
     layout();
   }
   window.addEventListener('resize', resize);
