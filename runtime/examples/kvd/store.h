@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The data: a hash map cut into shards, each under its own fiber mutex.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "fiber/sync.h"
+#include "kvd/clock.h"
+
+namespace kvd {
+
+// A key with its hash, which picks the shard first and the bucket then.
+struct HashedKey {
+  std::string_view text;
+  std::size_t hash;
+};
+
+struct Entry {
+  std::string value;
+  Milliseconds expires = kNever;
+};
+
+// One shard. All functions need its lock; get at shards through Store::lock.
+class Shard {
+ public:
+  // The entry, or nullptr. One whose time is over by `now` is removed first. Valid until the next change of the shard.
+  Entry* find(const HashedKey& key, Milliseconds now);
+  // Sets value and expiry, whatever was there.
+  void set(const HashedKey& key, std::string_view value, Milliseconds expires);
+  // False when there was none.
+  bool erase(const HashedKey& key, Milliseconds now);
+  // Changes the expiry of a key that find() has just found; kNever takes it away.
+  void set_expiry(const HashedKey& key, Milliseconds expires);
+  // Removes at most `limit` entries whose time is over; returns how many.
+  std::size_t remove_expired(Milliseconds now, std::size_t limit);
+
+  std::size_t size() const { return entries_.size(); }
+  std::size_t with_expiry() const { return by_expiry_.size(); }
+  // Calls visit(key, entry) for every entry whose time is not over.
+  template <class Visit>
+  void for_each(Milliseconds now, Visit visit) const {
+    for (const auto& [key, entry] : entries_) {
+      if (entry.expires == kNever || entry.expires > now) visit(std::string_view(key), entry);
+    }
+  }
+
+ private:
+  friend class Store;
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view key) const { return std::hash<std::string_view>{}(key); }
+    std::size_t operator()(const HashedKey& key) const { return key.hash; }
+  };
+  struct Equal {
+    using is_transparent = void;
+    bool operator()(std::string_view a, std::string_view b) const { return a == b; }
+    bool operator()(const HashedKey& a, std::string_view b) const { return a.text == b; }
+    bool operator()(std::string_view a, const HashedKey& b) const { return a == b.text; }
+  };
+  using Map = std::unordered_map<std::string, Entry, Hash, Equal>;
+
+  void index_expiry(Map::iterator at, Milliseconds expires);
+  void remove(Map::iterator at);
+
+  fiber::Mutex mutex_;
+  Map entries_;
+  // Every key that expires, soonest first. The views point to keys in the map, which never move.
+  std::set<std::pair<Milliseconds, std::string_view>> by_expiry_;
+};
+
+// All shards. Fibers only.
+class Store {
+ public:
+  static constexpr unsigned kDefaultShards = 64;
+  explicit Store(unsigned shards = kDefaultShards);
+
+  static HashedKey hash(std::string_view key) { return {key, std::hash<std::string_view>{}(key)}; }
+  Shard& shard_of(const HashedKey& key) { return shards_[shard_index(key)]; }
+
+  // The lock on one shard. Waits for its mutex.
+  class Locked {
+   public:
+    explicit Locked(Shard& shard) : lock_(shard.mutex_), shard_(&shard) {}
+    Shard* operator->() const { return shard_; }
+    Shard& operator*() const { return *shard_; }
+
+   private:
+    std::unique_lock<fiber::Mutex> lock_;
+    Shard* shard_;
+  };
+  Locked lock(const HashedKey& key) { return Locked(shard_of(key)); }
+  Locked lock_shard(std::size_t index) { return Locked(shards_[index]); }
+
+  // The locks on all shards that hold one of the keys (every `stride`-th argument is a key), taken in the order of the
+  // shards, so that two such sets never wait for each other.
+  class LockedSet {
+   public:
+    LockedSet(Store& store, std::vector<unsigned> sorted);
+    LockedSet(LockedSet&&) = default;
+    ~LockedSet();
+    Shard& operator[](const HashedKey& key) const { return store_->shard_of(key); }
+
+   private:
+    Store* store_;
+    std::vector<unsigned> indices_;
+  };
+  LockedSet lock_all(std::span<const std::string_view> keys, std::size_t stride = 1);
+
+  // Removes everything as of one moment: runs `while_locked` under all locks.
+  void clear(const std::function<void()>& while_locked);
+
+  // Sums over the shards, each as of the moment it was looked at.
+  std::size_t size();
+  std::size_t with_expiry();
+  std::size_t shards() const { return shards_.size(); }
+  // Removes entries whose time is over from all shards, a bounded number under each hold of a lock.
+  std::size_t remove_expired(Milliseconds now);
+
+ private:
+  unsigned shard_index(const HashedKey& key) const {
+    // The upper half of the hash picks the shard; the buckets inside depend on all of it.
+    return static_cast<unsigned>(((key.hash >> 32) * shards_.size()) >> 32);
+  }
+  std::deque<Shard> shards_;
+};
+
+}  // namespace kvd
