@@ -30,7 +30,7 @@ $(B)/obj/tests/%.o: tests/%.cpp | $(CONTRACT) $(BPF_SKEL)
 
 define TEST_AREA
 $(B)/tests/$(1)_test: $(patsubst %.cpp,$(B)/obj/%.o,$(wildcard tests/$(1)/*.cpp)) \
-    $(if $(filter $(1),$(RUNTIME_AREAS)),$(B)/lib/libfiberrt.a,$(B)/lib/libfiberprof-tool.a) $(TEST_EXTRA_$(1))
+    $(TEST_EXTRA_$(1)) $(if $(filter $(1),$(RUNTIME_AREAS)),$(B)/lib/libfiberrt.a,$(B)/lib/libfiberprof-tool.a)
 	@mkdir -p $$(@D)
 	$$(CXX) $$(LDFLAGS) -o $$@ $$^ $$(TEST_LIBS) $(if $(filter $(1),$(RUNTIME_AREAS)),-pthread,$$(TOOL_LIBS))
 endef

@@ -10,10 +10,12 @@ namespace {
 
 TEST(Glob, Matches) {
   const std::pair<const char*, const char*> cases[] = {
-      {"", ""},          {"*", ""},           {"*", "anything"}, {"a*", "a"},        {"a*c", "abbbc"},  {"a*c", "ac"},
-      {"*b*", "abc"},    {"?", "x"},          {"a?c", "abc"},    {"[abc]", "b"},     {"[a-c]x", "cx"},  {"[c-a]", "b"},
-      {"[^a]", "b"},     {"\\*", "*"},        {"\\?x", "?x"},    {"[\\]]", "]"},     {"[\\-]", "-"},    {"**a**", "a"},
-      {"key:*:x", "key:1:2:x"}, {"[a", "a"},  {"a\\", "a\\"},    {"*aab", "aaaaab"},       {"h[ae]llo", "hello"},
+      {"", ""},         {"*", ""},          {"*", "anything"},        {"a*", "a"},
+      {"a*c", "abbbc"}, {"a*c", "ac"},      {"*b*", "abc"},           {"?", "x"},
+      {"a?c", "abc"},   {"[abc]", "b"},     {"[a-c]x", "cx"},         {"[c-a]", "b"},
+      {"[^a]", "b"},    {"\\*", "*"},       {"\\?x", "?x"},           {"[\\]]", "]"},
+      {"[\\-]", "-"},   {"**a**", "a"},     {"key:*:x", "key:1:2:x"}, {"[a", "a"},
+      {"a\\", "a\\"},   {"*aab", "aaaaab"}, {"h[ae]llo", "hello"},
   };
   for (const auto& [pattern, text] : cases) {
     EXPECT_TRUE(glob_match(pattern, text)) << pattern << " " << text;
@@ -22,8 +24,8 @@ TEST(Glob, Matches) {
 
 TEST(Glob, DoesNotMatch) {
   const std::pair<const char*, const char*> cases[] = {
-      {"", "a"},     {"a", ""},      {"?", ""},       {"a", "A"},      {"a*c", "ab"},   {"[abc]", "d"}, {"[^a]", "a"},
-      {"[^a-z]", "q"}, {"\\*", "x"}, {"[]a", "a"},    {"a*b*c", "acb"}, {"abc", "abcd"}, {"*x", "xy"},
+      {"", "a"},       {"a", ""},    {"?", ""},    {"a", "A"},       {"a*c", "ab"},   {"[abc]", "d"}, {"[^a]", "a"},
+      {"[^a-z]", "q"}, {"\\*", "x"}, {"[]a", "a"}, {"a*b*c", "acb"}, {"abc", "abcd"}, {"*x", "xy"},
   };
   for (const auto& [pattern, text] : cases) EXPECT_FALSE(glob_match(pattern, text)) << pattern << " " << text;
 }

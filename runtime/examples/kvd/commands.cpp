@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "kvd/commands.h"
+#include "commands.h"
 
 #include <algorithm>
 #include <array>
 #include <limits>
 
-#include "kvd/request.h"
+#include "request.h"
 
 namespace kvd {
 

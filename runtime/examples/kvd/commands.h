@@ -8,11 +8,11 @@
 #include <string>
 #include <string_view>
 
-#include "kvd/clock.h"
-#include "kvd/log.h"
-#include "kvd/reply.h"
-#include "kvd/server_state.h"
-#include "kvd/store.h"
+#include "clock.h"
+#include "log.h"
+#include "reply.h"
+#include "server_state.h"
+#include "store.h"
 
 namespace kvd {
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Commands on keys: which there are and for how long.
+#include "commands.h"
 #include "fiber/fiber.h"
-#include "kvd/commands.h"
-#include "kvd/glob.h"
+#include "glob.h"
 
 namespace kvd {
 

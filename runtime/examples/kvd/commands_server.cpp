@@ -5,11 +5,11 @@
 #include <chrono>
 #include <vector>
 
+#include "commands.h"
 #include "fiber/fiber.h"
 #include "fiber/runtime.h"
-#include "kvd/commands.h"
-#include "kvd/glob.h"
-#include "kvd/request.h"
+#include "glob.h"
+#include "request.h"
 
 namespace kvd {
 

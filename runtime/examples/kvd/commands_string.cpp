@@ -3,8 +3,8 @@
 #include <charconv>
 #include <limits>
 
-#include "kvd/commands.h"
-#include "kvd/request.h"
+#include "commands.h"
+#include "request.h"
 
 namespace kvd {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "kvd/connection.h"
+#include "connection.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

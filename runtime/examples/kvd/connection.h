@@ -5,13 +5,13 @@
 #include <cstdint>
 #include <string>
 
+#include "commands.h"
 #include "fiber/net.h"
-#include "kvd/commands.h"
-#include "kvd/log.h"
-#include "kvd/read_buffer.h"
-#include "kvd/reply.h"
-#include "kvd/request.h"
-#include "kvd/server_state.h"
+#include "log.h"
+#include "read_buffer.h"
+#include "reply.h"
+#include "request.h"
+#include "server_state.h"
 
 namespace kvd {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Eight bytes a step through eight tables ("slicing by 8", Kounavis and Berry, 2005): 5 times faster than a byte a
 // step, without special instructions.
-#include "kvd/crc32c.h"
+#include "crc32c.h"
 
 #include <array>
 #include <bit>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "kvd/glob.h"
+#include "glob.h"
 
 #include <cctype>
 #include <cstddef>

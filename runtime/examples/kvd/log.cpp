@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "kvd/log.h"
+#include "log.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -12,8 +12,8 @@
 #include <mutex>
 #include <utility>
 
+#include "crc32c.h"
 #include "fiber/blocking.h"
-#include "kvd/crc32c.h"
 
 namespace kvd {
 

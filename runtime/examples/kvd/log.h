@@ -18,9 +18,9 @@
 #include "fiber/channel.h"
 #include "fiber/fiber.h"
 #include "fiber/sync.h"
-#include "kvd/log_format.h"
-#include "kvd/log_replay.h"
-#include "kvd/store.h"
+#include "log_format.h"
+#include "log_replay.h"
+#include "store.h"
 
 namespace kvd {
 

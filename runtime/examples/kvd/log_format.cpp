@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "kvd/log_format.h"
+#include "log_format.h"
 
 #include <bit>
 #include <cstring>
 
-#include "kvd/crc32c.h"
+#include "crc32c.h"
 
 namespace kvd {
 

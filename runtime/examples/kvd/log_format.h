@@ -17,7 +17,7 @@
 #include <string>
 #include <string_view>
 
-#include "kvd/clock.h"
+#include "clock.h"
 
 namespace kvd {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "kvd/log_replay.h"
+#include "log_replay.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,7 +9,7 @@
 #include <cstring>
 #include <limits>
 
-#include "kvd/crc32c.h"
+#include "crc32c.h"
 
 namespace kvd {
 

@@ -6,8 +6,8 @@
 #include <functional>
 #include <string>
 
-#include "kvd/log_format.h"
-#include "kvd/store.h"
+#include "log_format.h"
+#include "store.h"
 
 namespace kvd {
 

@@ -12,8 +12,8 @@
 #include "fiber/blocking.h"
 #include "fiber/channel.h"
 #include "fiber/runtime.h"
-#include "kvd/options.h"
-#include "kvd/server.h"
+#include "options.h"
+#include "server.h"
 
 namespace {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "kvd/options.h"
+#include "options.h"
 
 #include <arpa/inet.h>
 #include <getopt.h>

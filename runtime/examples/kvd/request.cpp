@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "kvd/request.h"
+#include "request.h"
 
 #include <cctype>
 #include <charconv>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "kvd/server.h"
+#include "server.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

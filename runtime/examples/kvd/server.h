@@ -6,15 +6,15 @@
 #include <string>
 #include <unordered_set>
 
+#include "connection.h"
 #include "fiber/channel.h"
 #include "fiber/fiber.h"
 #include "fiber/net.h"
 #include "fiber/sync.h"
-#include "kvd/connection.h"
-#include "kvd/log.h"
-#include "kvd/options.h"
-#include "kvd/server_state.h"
-#include "kvd/store.h"
+#include "log.h"
+#include "options.h"
+#include "server_state.h"
+#include "store.h"
 
 namespace kvd {
 

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <string>
 
-#include "kvd/options.h"
-#include "kvd/store.h"
+#include "options.h"
+#include "store.h"
 
 namespace kvd {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "kvd/store.h"
+#include "store.h"
 
 #include <algorithm>
 

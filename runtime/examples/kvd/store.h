@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "clock.h"
 #include "fiber/sync.h"
-#include "kvd/clock.h"
 
 namespace kvd {
 
