@@ -204,7 +204,9 @@ __asm__(".ifndef _.stapsdt.base\n"
                      "994: .balign 4\n"                                                              \
                      ".popsection\n"                                                                 \
                      :                                                                               \
-                     : FIBERPROF_IN_##nargs                                                          \
+                     /* asking for the frame makes the compiler set one up, so that a stack     \
+                      * walk from here finds the caller */                                      \
+                     : FIBERPROF_IN_##nargs, "r"(__builtin_frame_address(0))                         \
                      : "memory");                                                                    \
   }
 FIBERPROF_PROBES(FIBERPROF_DEFINE_SITE)

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <fiber/all.h>
+#include <fiberprof/registry.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <set>
+#include <thread>
+#include <unistd.h>
+
+#include "registry/registry.h"
+#include "sched/run_queue.h"
+#include "support/command.h"
+
+using namespace std::chrono_literals;
+
+namespace {
+
+class Scheduling : public testing::TestWithParam<unsigned> {
+ protected:
+  template <class F>
+  void run(F body) {
+    fiber::run(fiber::Options{.processors = GetParam()}, body);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Processors, Scheduling, testing::Values(1u, 2u, 4u));
+
+[[gnu::noinline]] int use_stack(int depth) {
+  volatile char frame[1024];
+  memset(const_cast<char*>(frame), depth, sizeof(frame));
+  return depth <= 0 ? frame[5] : use_stack(depth - 1) + frame[9];
+}
+
+}  // namespace
+
+TEST_P(Scheduling, RunsAgainAndAgain) {
+  for (int i = 0; i < 50; ++i) {
+    int result = 0;
+    run([&] { result = fiber::spawn([] { return 42; }).join(); });
+    EXPECT_EQ(result, 42);
+    EXPECT_EQ(fiber::processor_count(), 0u);
+  }
+}
+
+TEST_P(Scheduling, ManyFibersAllRunAndIdsAreNeverReused) {
+  run([] {
+    constexpr int kFibers = 20000;
+    std::atomic<int> ran{0};
+    fiber::WaitGroup all(kFibers);
+    std::vector<std::uint64_t> ids(kFibers);
+    for (int i = 0; i < kFibers; ++i) {
+      fiber::go([&, i] {
+        ids[static_cast<std::size_t>(i)] = fiber::current_id();
+        ++ran;
+        all.done();
+      });
+    }
+    all.wait();
+    EXPECT_EQ(ran, kFibers);
+    EXPECT_EQ(std::set<std::uint64_t>(ids.begin(), ids.end()).size(), static_cast<std::size_t>(kFibers));
+  });
+}
+
+TEST_P(Scheduling, TwoFibersThatWakeEachOtherDoNotStarveAThird) {
+  run([] {
+    fiber::Channel<int> there, back;
+    std::atomic<bool> stop{false};
+    auto echo = fiber::spawn([&] {
+      while (auto value = there.receive()) back.send(*value);
+    });
+    auto player = fiber::spawn([&] {
+      long rounds = 0;
+      while (!stop) {
+        there.send(1);
+        back.receive();
+        ++rounds;
+      }
+      there.close();
+      return rounds;
+    });
+    // Runnable all the time; must get its turns although the other two are always readied last.
+    for (int i = 0; i < 1000; ++i) fiber::yield();
+    stop = true;
+    EXPECT_GT(player.join(), 0);
+    echo.join();
+  });
+}
+
+TEST_P(Scheduling, SleepersWakeInOrderAndNotEarly) {
+  run([] {
+    std::vector<int> order;
+    fiber::Mutex mutex;
+    fiber::WaitGroup all(5);
+    for (int i : {5, 1, 4, 2, 3}) {
+      fiber::go([&, i] {
+        const auto start = fiber::Clock::now();
+        fiber::sleep_for(std::chrono::milliseconds(20 * i));
+        EXPECT_GE(fiber::Clock::now() - start, std::chrono::milliseconds(20 * i));
+        {
+          std::lock_guard guard(mutex);
+          order.push_back(i);
+        }
+        all.done();
+      });
+    }
+    all.wait();
+    EXPECT_EQ(order, (std::vector<int>{1, 2, 3, 4, 5}));
+  });
+}
+
+TEST_P(Scheduling, TimersFireWhileOthersKeepTheProcessorsBusy) {
+  run([] {
+    std::atomic<bool> stop{false};
+    fiber::WaitGroup spinners(4);
+    for (int i = 0; i < 4; ++i) {
+      fiber::go([&] {
+        while (!stop) fiber::yield();
+        spinners.done();
+      });
+    }
+    fiber::sleep_for(5ms);
+    stop = true;
+    spinners.wait();
+  });
+}
+
+TEST_P(Scheduling, ABlockingSectionDoesNotHoldUpOtherFibers) {
+  run([] {
+    int pipe_ends[2];
+    ASSERT_EQ(pipe(pipe_ends), 0);
+    std::atomic<int> progress{0};
+    auto blocked = fiber::spawn([&] {
+      char byte;
+      return fiber::blocking([&] { return read(pipe_ends[0], &byte, 1); });
+    });
+    // On one processor this loop runs only if the monitor takes the processor away from the reader's thread.
+    for (int i = 0; i < 100; ++i) {
+      ++progress;
+      fiber::sleep_for(100us);
+    }
+    EXPECT_EQ(progress, 100);
+    ASSERT_EQ(write(pipe_ends[1], "x", 1), 1);
+    EXPECT_EQ(blocked.join(), 1);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+  });
+}
+
+TEST_P(Scheduling, ManyBlockingSectionsAtOnce) {
+  run([] {
+    std::atomic<int> done{0};
+    fiber::WaitGroup all(40);
+    for (int i = 0; i < 40; ++i) {
+      fiber::go([&, i] {
+        for (int k = 0; k < 5; ++k) {
+          fiber::blocking([&] { usleep(static_cast<useconds_t>(300 * (i % 5))); });
+          fiber::yield();
+        }
+        ++done;
+        all.done();
+      });
+    }
+    all.wait();
+    EXPECT_EQ(done, 40);
+  });
+}
+
+TEST_P(Scheduling, ForeignThreadsSpawn) {
+  run([] {
+    std::atomic<int> ran{0};
+    fiber::WaitGroup all(400);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 100; ++i) {
+          fiber::go([&] {
+            ++ran;
+            all.done();
+          });
+        }
+      });
+    }
+    all.wait();
+    fiber::blocking([&] {
+      for (auto& thread : threads) thread.join();
+    });
+    EXPECT_EQ(ran, 400);
+  });
+}
+
+TEST_P(Scheduling, ReturnsThoughFibersWaitForEverOrSitInBlockingSections) {
+  run([] {
+    for (int i = 0; i < 10; ++i) fiber::go([] { fiber::Channel<int>().receive(); });
+    fiber::go([] { fiber::blocking([] { sleep(1); }); });
+    fiber::sleep_for(5ms);
+  });
+}
+
+TEST(Stack, OverflowNamesTheFiber) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_DEATH(fiber::run([] { fiber::spawn({.name = "deep"}, [] { return use_stack(1'000'000); }).join(); }),
+               "fiber 2 \"deep\" overflowed its stack of 128 KiB");
+}
+
+TEST(Stack, SizeIsUsableAsAsked) {
+  fiber::run(fiber::Options{.processors = 1, .stack_size = 1 << 20}, [] {
+    EXPECT_NE(fiber::spawn([] { return use_stack(900); }).join(), -1);
+  });
+}
+
+TEST(AllAsleep, IsReportedWithStacksWhenNothingCanWakeAnybody) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_DEATH(fiber::run([] {
+                 fiber::Channel<int> channel;
+                 fiber::go({.name = "waiter"}, [=]() mutable { channel.receive(); });
+                 channel.receive();
+               }),
+               "all fibers are asleep - deadlock!(.|\n)*main(.|\n)*chan receive(.|\n)*waiter");
+}
+
+TEST(AllAsleep, IsNotReportedWhileATimerAForeignThreadOrASectionIsThere) {
+  // Each of these sleeps longer than the monitor needs to look three times.
+  fiber::run([] { fiber::sleep_for(350ms); });
+  fiber::run([] { fiber::spawn([] { fiber::blocking([] { usleep(350'000); }); }).join(); });
+  fiber::run([] {
+    fiber::Channel<int> channel;
+    std::thread thread([=]() mutable {
+      std::this_thread::sleep_for(350ms);
+      channel.send(1);
+    });
+    channel.receive();
+    fiber::blocking([&] { thread.join(); });
+  });
+  fiber::run([] {
+    auto listener = fiber::TcpListener::listen("127.0.0.1", 0);
+    ASSERT_TRUE(listener);
+    auto accept = fiber::spawn([&] { return listener.accept().error(); });
+    // nothing but io for a while: this fiber waits in a join, the other in accept
+    std::thread closer([port = listener.port()] {
+      std::this_thread::sleep_for(350ms);
+      run_command("exec 3<>/dev/tcp/127.0.0.1/" + std::to_string(port));
+    });
+    fiber::go([&] {
+      fiber::sleep_for(700ms);
+      listener.close();
+    });
+    accept.join();
+    fiber::blocking([&] { closer.join(); });
+  });
+}
+
+TEST(Options, NonsenseIsRefusedWithAMessage) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  auto exits = testing::ExitedWithCode(2);
+  EXPECT_EXIT(fiber::run(fiber::Options{.processors = 100'000}, [] {}), exits, "Options::processors is '100000'");
+  EXPECT_EXIT(fiber::run(fiber::Options{.stack_size = 1}, [] {}), exits, "Options::stack_size is '1'");
+  for (const char* value : {"0", "-1", "two", "4096", "1e3", "99999999999999999999"}) {
+    EXPECT_EXIT((setenv("FIBER_PROCS", value, 1), fiber::run([] {})), exits, "FIBER_PROCS is '") << value;
+  }
+  EXPECT_EXIT((setenv("FIBER_STACK_SIZE", "12k", 1), fiber::run([] {})), exits, "FIBER_STACK_SIZE is '12k'");
+  EXPECT_DEATH(fiber::go([] {}), "the runtime is not running");
+}
+
+TEST(Registry, TellsWhatEachFiberDoes) {
+  fiber::run(fiber::Options{.processors = 2}, [] {
+    fiber::Channel<int> channel;
+    std::uint64_t id = 0;
+    auto waiter = fiber::spawn({.name = "registry test"}, [&] {
+      id = fiber::current_id();
+      channel.receive();
+    });
+    const fiberprof_fiber* found = nullptr;
+    while (found == nullptr || found->state != FIBERPROF_FIBER_PARKED) {
+      fiber::yield();
+      fiber::detail::registry_for_each([&](fiber::detail::Fiber* fiber) {
+        if (id != 0 && fiber->record.id == id) found = &fiber->record;
+      });
+    }
+    EXPECT_EQ(found->reason, FIBERPROF_REASON_CHAN_RECV);
+    EXPECT_EQ(found->resource, reinterpret_cast<std::uint64_t>(channel.core()));
+    EXPECT_STREQ(found->name, "registry test");
+    EXPECT_EQ(found->parent, fiber::current_id());
+    EXPECT_GT(found->sp, found->stack_low);
+    EXPECT_LT(found->sp, found->stack_high);
+    // One word starts a frame-pointer walk, and it ends at zero.
+    std::uint64_t frame = found->sp;
+    int frames = 0;
+    while (frame != 0 && frames < 50) {
+      ASSERT_GE(frame, found->stack_low);
+      ASSERT_LT(frame, found->stack_high);
+      frame = reinterpret_cast<const std::uint64_t*>(frame)[0];
+      ++frames;
+    }
+    EXPECT_EQ(frame, 0u);
+    EXPECT_GE(frames, 5);
+    EXPECT_EQ(found->sequence % 2, 0u);
+    channel.send(1);
+    waiter.join();
+  });
+}
+
+TEST(RunQueue, ThievesAndOwnerTakeEachFiberOnce) {
+  using namespace fiber::detail;
+  constexpr std::uint64_t kTotal = 200'000;
+  std::vector<Fiber> fibers(1000);
+  std::vector<std::atomic<int>> taken(fibers.size());
+  RunQueue queue;
+  std::atomic<bool> stop{false};
+  auto take = [&](Fiber* fiber) { ++taken[static_cast<std::size_t>(fiber - fibers.data())]; };
+  std::vector<std::thread> thieves;
+  for (int t = 0; t < 2; ++t) {
+    thieves.emplace_back([&] {
+      RunQueue own;
+      while (!stop) {
+        if (Fiber* first = queue.steal_into(own)) {
+          take(first);
+          while (Fiber* more = own.pop()) take(more);
+        }
+      }
+    });
+  }
+  std::vector<int> pushed(fibers.size());
+  for (std::uint64_t i = 0; i < kTotal; ++i) {
+    const std::size_t index = i % fibers.size();
+    while (!queue.push(&fibers[index])) {
+      if (Fiber* fiber = queue.pop()) take(fiber);
+    }
+    ++pushed[index];
+    if (i % 3 == 0) {
+      if (Fiber* fiber = queue.pop()) take(fiber);
+    }
+  }
+  while (Fiber* fiber = queue.pop()) take(fiber);
+  stop = true;
+  for (auto& thief : thieves) thief.join();
+  for (std::size_t i = 0; i < fibers.size(); ++i) EXPECT_EQ(taken[i], pushed[i]);
+}
