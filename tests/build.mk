@@ -43,5 +43,7 @@ tests: all $(TEST_PROGRAMS) $(TEST_BINARIES)
 -include $(shell find $(B)/obj/tests -name '*.d' 2>/dev/null)
 .PRECIOUS: $(B)/obj/tests/%.o $(B)/obj/tests/programs/%.o
 
-# Fixtures of an area: programs its tests look at.
+# Fixtures of an area: programs its tests look at, in every way a binary is built and shipped.
+FIX       := $(B)/tests/fixtures
+FIX_FLAGS := -std=c++20 -O2 $(FRAMES) $(WARN) -Iinclude -Itests $(if $(filter x86_64,$(ARCH)),-mno-red-zone)
 -include $(wildcard tests/*/fixtures.mk)

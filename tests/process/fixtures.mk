@@ -1,8 +1,4 @@
-# Programs that the process, elf and symbol tests look at: the contracts without a runtime, in every way a binary is
-# built and shipped.
-FIX := $(B)/tests/fixtures
-FIX_FLAGS := -std=c++20 -O2 $(FRAMES) $(WARN) -Iinclude -Itests/process/fixtures $(if $(filter x86_64,$(ARCH)),-mno-red-zone)
-
+# Programs that the process and elf tests look at: the contracts without a runtime.
 $(FIX)/%: tests/process/fixtures/%.cpp tests/process/fixtures/hand_registry.h include/fiberprof/probes.h include/fiberprof/registry.h
 	@mkdir -p $(@D)
 	$(CXX) $(FIX_FLAGS) -g -o $@ $< -pthread
