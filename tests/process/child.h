@@ -37,14 +37,20 @@ class Child {
     close(from_child[1]);
     input_.reset(to_child[1]);
     output_.reset(from_child[0]);
-    char c;
-    while (read(output_.get(), &c, 1) == 1 && c != '\n') line += c;
+    line = next_line();
     EXPECT_FALSE(line.empty()) << command[0] << " did not start";
   }
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
   ~Child() { end(); }
 
+  // The next line of its output without the line end; empty at its end.
+  std::string next_line() {
+    std::string text;
+    char c;
+    while (read(output_.get(), &c, 1) == 1 && c != '\n') text += c;
+    return text;
+  }
   uint32_t pid() const { return static_cast<uint32_t>(pid_); }
   // Lets it end by itself; its wait status.
   int end() {

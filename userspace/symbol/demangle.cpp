@@ -51,6 +51,7 @@ bool ends_function(std::string_view rest) {
   return rest.empty() || rest.starts_with(" [") || rest.starts_with(".");
 }
 
+constexpr std::string_view kConstScope = " const::";
 constexpr std::string_view kAnonymous = "(anonymous namespace)";
 
 }  // namespace
@@ -104,7 +105,10 @@ std::string_view qualified_name(std::string_view name) {
       at = skip_brackets(name, at);
     } else if (c == ' ') {
       if (name.substr(at, 2) == " [") return name.substr(start, at - start);
-      start = ++at;
+      if (name.substr(at, kConstScope.size()) == kConstScope)
+        at += kConstScope.size();  // "f() const::{lambda()#1}::operator()"
+      else
+        start = ++at;
     } else {
       ++at;
     }
