@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "session/nop_form.h"
 
-#include <link.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
-#include <optional>
+#include <tuple>
 
 #include "session/calibration.h"
 #include "session/nop_sites.h"
+#include "support/unique_fd.h"
 
 namespace fiberprof {
 
@@ -48,49 +50,67 @@ double fastest(int rounds, int batch, Body body) {
   return best;
 }
 
-}  // namespace
-
-Result<NopCosts> measure_nop_forms() {
-  auto calibration = Calibration::open();
-  if (!calibration) return tl::unexpected(calibration.error());
+Result<NopCosts> measure_with(Calibration& calibration, [[maybe_unused]] bool every_form) {
   NopCosts costs;
   static volatile uint16_t semaphore = 0;
   costs.unattached_ns = fastest(5, 2000, [] {
     if (__builtin_expect(semaphore != 0, 0)) calibration_site(0);
   });
-#if defined(__x86_64__)
-  constexpr int forms = kNopForms;
-#else
-  constexpr int forms = 1;
-#endif
-  // Kernels before about 7.3 refuse the 10-byte nop: it carries a segment prefix, which their uprobes do not know.
-  std::array<bool, kNopForms> usable{};
-  for (int form = 0; form < forms; ++form) {
-    const uint64_t at = calibration_site_address(form) + nop_form_offset(static_cast<NopForm>(form));
-    auto attached = calibration->attach(CalibrationProgram::empty, at);
-    usable[static_cast<size_t>(form)] = attached.has_value();
-    if (!attached && form == 0) return tl::unexpected(attached.error());
-  }
-  for (int form = 0; form < forms; ++form) {
-    if (!usable[static_cast<size_t>(form)]) continue;
+  const auto measure = [&](NopForm form) {
+    const auto index = static_cast<size_t>(form);
+    const int site = static_cast<int>(form);
+    auto attached = calibration.attach(CalibrationProgram::empty, calibration_site_address(site) + nop_form_offset(form));
+    if (!attached) return attached;
     // A kernel that turns the nop into a call does so at one of the first hits.
-    for (int i = 0; i < 20; ++i) calibration_site(form);
-    costs.hit_ns[static_cast<size_t>(form)] = fastest(8, 200, [form] { calibration_site(form); });
-  }
-  // Any tool can attach at the first nop, so another must be clearly better.
-  for (int form = 1; form < forms; ++form) {
-    const double cost = costs.hit_ns[static_cast<size_t>(form)];
-    if (usable[static_cast<size_t>(form)] && cost < 0.9 * costs.hit_ns[0] && cost < costs.hit_ns[static_cast<size_t>(costs.best)])
-      costs.best = static_cast<NopForm>(form);
-  }
+    for (int i = 0; i < 20; ++i) calibration_site(site);
+    costs.hit_ns[index] = fastest(8, 200, [site] { calibration_site(site); });
+    // Any tool can attach at the first nop, so another must be clearly better.
+    const double best = costs.hit_ns[static_cast<size_t>(costs.best)];
+    if (costs.hit_ns[index] < (costs.best == NopForm::nop1 ? 0.9 : 1.0) * best) costs.best = form;
+    return attached;
+  };
+  if (auto first = measure(NopForm::nop1); !first) return tl::unexpected(first.error());
+#if defined(__x86_64__)
+  // Either may fail: kernels before about 7.3 refuse the 10-byte nop, whose segment prefix their uprobes do not know.
+  // A refusal takes the kernel 70 ms, and no kernel makes both of them fast.
+  std::ignore = measure(NopForm::nop5);
+  if (every_form || costs.best == NopForm::nop1) std::ignore = measure(NopForm::nop10);
+#endif
   return costs;
 }
 
+// Measures in a child, because taking a probe out again takes the kernel 100 ms each: the child reports before that,
+// and what it leaves is taken out while this process loads its programs.
+NopForm measure_in_child() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return NopForm::nop1;
+  const UniqueFd from(ends[0]);
+  UniqueFd to(ends[1]);
+  const pid_t child = fork();
+  if (child == 0) {
+    auto calibration = Calibration::open();
+    const auto costs = calibration ? measure_with(*calibration, false) : tl::unexpected(calibration.error());
+    const char best = costs ? static_cast<char>(costs->best) : 0;
+    const ssize_t written = write(to.get(), &best, 1);
+    _exit(written == 1 ? 0 : 1);  // reaped by init: this process does not outlive its session for long
+  }
+  to.reset();
+  char best = 0;
+  pollfd wait{from.get(), POLLIN, 0};
+  if (child < 0 || poll(&wait, 1, 1000) != 1 || read(from.get(), &best, 1) != 1) return NopForm::nop1;
+  return best > 0 && best < kNopForms ? static_cast<NopForm>(best) : NopForm::nop1;
+}
+
+}  // namespace
+
+Result<NopCosts> measure_nop_forms() {
+  auto calibration = Calibration::open();
+  if (!calibration) return tl::unexpected(calibration.error());
+  return measure_with(*calibration, true);
+}
+
 NopForm best_nop_form() {
-  static const NopForm best = [] {
-    const auto costs = measure_nop_forms();
-    return costs ? costs->best : NopForm::nop1;
-  }();
+  static const NopForm best = measure_in_child();
   return best;
 }
 

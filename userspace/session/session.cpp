@@ -34,7 +34,7 @@ std::string describe(const FiberProcess& process) {
 
 // Per-CPU maps take entries x CPUs x 400 bytes of kernel memory: at most 64 MB of it, at least 1024 entries.
 uint32_t per_cpu_entries(int cpus) {
-  return std::clamp<uint32_t>((64u << 20) / (400u * static_cast<uint32_t>(cpus)), 1024, 16384);
+  return std::clamp<uint32_t>((64u << 20) / (400u * static_cast<uint32_t>(cpus)), 1024, 8192);
 }
 
 bool is_usable_at(const Probe& probe, NopForm form) {
