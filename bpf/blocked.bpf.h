@@ -19,6 +19,7 @@ static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight) {
   key.tgid = watched_process();
   if (!key.tgid) return 0;
   u64 reason = ARG1(ctx), parked = ARG3(ctx), queued = ARG4(ctx);
+  if (parked + queued < min_wait_ns || !(reasons >> (reason & 31) & 1)) return 0;
   key.reason = reason > 255 ? 255 : reason;
   key.stack = user_stack(SCRATCH_PROBE, REG_IP(ctx), REG_FP(ctx));
   struct fp_blocked_value* value = blocked_entry(&key);

@@ -17,6 +17,8 @@
 /* Set before loading; the verifier removes what they switch off. */
 const volatile __u8 filter_processes = 0;  /* only processes in `processes` */
 const volatile __u8 switch_has_state = 0;  /* sched_switch passes the state of the thread that leaves (5.18) */
+const volatile __u64 min_wait_ns = 0;      /* shorter waits are not recorded, nor counted as lost */
+const volatile __u32 reasons = ~0u;        /* bit i: waits of reason i are recorded */
 const volatile __u32 worker_fiber_at = 8;  /* where current_fiber and fiber_entry are in struct fiberprof_worker */
 const volatile __u32 worker_entry_at = 16;
 

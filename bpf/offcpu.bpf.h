@@ -96,6 +96,8 @@ static __always_inline void switched_in(struct fp_worker* worker) {
   u64 start = worker->start_ns;
   if (!start) return;
   worker->start_ns = 0;
+  u64 ns = bpf_ktime_get_ns() - start;
+  if (ns < min_wait_ns) return;
   struct fp_offcpu_value* value = bpf_map_lookup_elem(&offcpu, &worker->why);
   if (!value) {
     if (!offcpu_full && bpf_map_update_elem(&offcpu, &worker->why, &no_offcpu, BPF_NOEXIST) == -E2BIG)
@@ -106,7 +108,6 @@ static __always_inline void switched_in(struct fp_worker* worker) {
       return;
     }
   }
-  u64 ns = bpf_ktime_get_ns() - start;
   u32 bucket = log2_of(ns);
   if (bucket >= FP_BUCKETS) bucket = FP_BUCKETS - 1;
   /* interrupts are off here: nobody else touches this CPU's entry */

@@ -19,9 +19,6 @@
 #pragma GCC diagnostic pop
 
 namespace fiberprof {
-namespace {
-
-// File offset of an address in this program's own binary, which the dynamic linker lists first.
 std::optional<uint64_t> own_file_offset(uint64_t address) {
   struct Search {
     uint64_t address;
@@ -42,8 +39,6 @@ std::optional<uint64_t> own_file_offset(uint64_t address) {
   return search.offset;
 }
 
-}  // namespace
-
 struct Calibration::State {
   UniqueSkeleton<calibrate_bpf> skeleton;
   std::vector<UniqueLink> links;  // after the skeleton: detached before it goes
@@ -63,11 +58,10 @@ Result<Calibration> Calibration::open() {
   return Calibration(std::move(state));
 }
 
-Result<void> Calibration::attach(CalibrationProgram program, uint64_t address) {
+Result<void> Calibration::attach(uint64_t address) {
   const auto offset = own_file_offset(address);
   if (!offset) return fail("cannot find the calibration probe in this program");
-  auto* const bpf = program == CalibrationProgram::empty ? state_->skeleton->progs.on_calibration_site
-                                                         : state_->skeleton->progs.on_calibration_stack;
+  auto* const bpf = state_->skeleton->progs.on_calibration_site;
   LIBBPF_OPTS(bpf_uprobe_opts, opts);
   UniqueLink link(bpf_program__attach_uprobe_opts(bpf, 0, "/proc/self/exe", *offset, &opts));
   if (!link) return fail("cannot attach a uprobe to fiberprof itself", std::strerror(errno));
@@ -83,7 +77,5 @@ Result<bool> Calibration::switches_seen() {
   nanosleep(&moment, nullptr);
   return *static_cast<volatile __u64*>(&state_->skeleton->bss->switches) != 0;
 }
-
-uint64_t Calibration::frames_seen() const { return state_->skeleton->bss->frames_seen; }
 
 }  // namespace fiberprof

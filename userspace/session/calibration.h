@@ -4,23 +4,23 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "support/error.h"
 
 namespace fiberprof {
 
-enum class CalibrationProgram : uint8_t { empty, stack };
+// File offset of an address in this program's own binary.
+std::optional<uint64_t> own_file_offset(uint64_t address);
 
 class Calibration {
  public:
   // Loads the programs. Errors: no privilege, no BTF, refused by the kernel.
   static Result<Calibration> open();
-  // Attaches to the instruction at `address` of this process, until this object ends.
-  Result<void> attach(CalibrationProgram program, uint64_t address);
+  // Attaches an empty program to the instruction at `address` of this process, until this object ends.
+  Result<void> attach(uint64_t address);
   // Attaches to tp_btf/sched_switch, sleeps once and tells whether the program ran.
   Result<bool> switches_seen();
-  // Frames of the last stack taken by CalibrationProgram::stack.
-  uint64_t frames_seen() const;
 
   Calibration(Calibration&&) noexcept;
   Calibration& operator=(Calibration&&) noexcept;

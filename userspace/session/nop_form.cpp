@@ -3,14 +3,13 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <tuple>
 
 #include "session/calibration.h"
 #include "session/nop_sites.h"
+#include "session/stopwatch.h"
 #include "support/unique_fd.h"
 
 namespace fiberprof {
@@ -32,24 +31,6 @@ uint64_t nop_form_offset(NopForm form) {
 
 namespace {
 
-uint64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
-}
-
-// ns per call of `body`: the fastest of `rounds` batches, as a busy machine only ever adds.
-template <class Body>
-double fastest(int rounds, int batch, Body body) {
-  double best = 1e18;
-  for (int round = 0; round < rounds; ++round) {
-    const uint64_t start = now_ns();
-    for (int i = 0; i < batch; ++i) body();
-    best = std::min(best, static_cast<double>(now_ns() - start) / batch);
-  }
-  return best;
-}
-
 Result<NopCosts> measure_with(Calibration& calibration, [[maybe_unused]] bool every_form) {
   NopCosts costs;
   static volatile uint16_t semaphore = 0;
@@ -59,7 +40,7 @@ Result<NopCosts> measure_with(Calibration& calibration, [[maybe_unused]] bool ev
   const auto measure = [&](NopForm form) {
     const auto index = static_cast<size_t>(form);
     const int site = static_cast<int>(form);
-    auto attached = calibration.attach(CalibrationProgram::empty, calibration_site_address(site) + nop_form_offset(form));
+    auto attached = calibration.attach(calibration_site_address(site) + nop_form_offset(form));
     if (!attached) return attached;
     // A kernel that turns the nop into a call does so at one of the first hits.
     for (int i = 0; i < 20; ++i) calibration_site(site);

@@ -13,7 +13,8 @@
 
 #define SITE(n)                                                                                 \
   extern "C" const char fiberprof_calibration_nop_##n[] __attribute__((visibility("hidden")));  \
-  extern "C" __attribute__((noinline, noipa, visibility("hidden"))) void fiberprof_calibration_##n() { \
+  extern "C" __attribute__((noinline, noipa, visibility("hidden"))) void fiberprof_calibration_##n( \
+      uint64_t, uint64_t, uint64_t, uint64_t, uint64_t) { \
     __asm__ volatile(".globl fiberprof_calibration_nop_" #n "\n"                                \
                      ".hidden fiberprof_calibration_nop_" #n "\n"                               \
                      "fiberprof_calibration_nop_" #n ":\n" NOPS ::                              \
@@ -28,10 +29,10 @@ namespace fiberprof {
 
 void calibration_site(int index) {
   switch (index) {
-    case 0: return fiberprof_calibration_0();
-    case 1: return fiberprof_calibration_1();
-    case 2: return fiberprof_calibration_2();
-    default: return fiberprof_calibration_3();
+    case 0: return fiberprof_calibration_0(1, 2, 3, 1000, 100);
+    case 1: return fiberprof_calibration_1(1, 2, 3, 1000, 100);
+    case 2: return fiberprof_calibration_2(1, 2, 3, 1000, 100);
+    default: return fiberprof_calibration_3(1, 2, 3, 1000, 100);
   }
 }
 

@@ -8,7 +8,7 @@
 namespace fiberprof {
 
 inline constexpr int kCalibrationSites = 4;
-// Runs site `index` once.
+// Runs site `index` once, with the arguments of a `blocked` event: a wait of 1,100 ns.
 void calibration_site(int index);
 // Address of its first nop.
 uint64_t calibration_site_address(int index);

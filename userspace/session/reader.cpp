@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "session/reader.h"
 
-#include <time.h>
 
 #include <algorithm>
 #include <map>
@@ -9,6 +8,7 @@
 
 #include "session/map_reader.h"
 #include "session/skeleton.h"
+#include "session/stopwatch.h"
 
 namespace fiberprof {
 
@@ -49,9 +49,7 @@ auto order(const fp_offcpu_key& key) {
 
 Result<Snapshot> SnapshotReader::read() {
   Snapshot snapshot;
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  snapshot.time_ns = static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
+  snapshot.time_ns = monotonic_ns();
   snapshot.attached_ns = skeleton_.bss->attached_ns;
   for (const auto part : {&SnapshotReader::read_blocked, &SnapshotReader::read_off_cpu, &SnapshotReader::read_queues,
                           &SnapshotReader::read_losses})

@@ -3,7 +3,6 @@
 
 #include <signal.h>
 #include <sys/utsname.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -18,15 +17,10 @@
 #include "session/reader.h"
 #include "session/sched_switch.h"
 #include "session/skeleton.h"
+#include "session/stopwatch.h"
 
 namespace fiberprof {
 namespace {
-
-uint64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
-}
 
 std::string describe(const FiberProcess& process) {
   return "pid " + std::to_string(process.pid) + " (" + process.name + ")";
@@ -110,6 +104,8 @@ Result<void> Session::configure() {
   if (!ok) return fail("cannot configure the BPF programs", last_libbpf_warning());
 
   s.skeleton->rodata->filter_processes = !s.options.all_of_binary && s.options.processes.size() > 1;
+  s.skeleton->rodata->min_wait_ns = s.options.min_wait_ns;
+  s.skeleton->rodata->reasons = s.options.reasons;
   s.skeleton->rodata->switch_has_state = sched_switch_passes_state();
   return {};
 }
@@ -221,14 +217,14 @@ Result<void> Session::attach() {
                       "run fiberprof doctor, or use --no-off-cpu");
         s.kernel_links.push_back(std::move(link));
       }
-    s.skeleton->bss->attached_ns = now_ns();
+    s.skeleton->bss->attached_ns = monotonic_ns();
     if (auto done = s.attach_probes("worker_start", programs.on_worker_start, false); !done) return done;
     if (s.options.off_cpu)
       for (const FiberProcess& process : s.options.processes) s.add_workers(process);
     if (auto done = s.attach_probes("proc_sample", programs.on_proc_sample, false); !done) return done;
     if (auto done = s.attach_probes("handoff", programs.on_handoff, false); !done) return done;
     if (auto done = s.attach_probes("overrun", programs.on_overrun, false); !done) return done;
-    s.skeleton->bss->attached_ns = now_ns();
+    s.skeleton->bss->attached_ns = monotonic_ns();
     const bool exact = s.options.tier == Tier::exact;
     return s.attach_probes(exact ? "blocked" : "blocked_sampled",
                            exact ? programs.on_blocked_exact : programs.on_blocked_sampled, true);

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "cli/record.h"
+
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <iostream>
+#include <memory>
+#include <optional>
+
+#include "cli/options.h"
+#include "process/target.h"
+#include "session/launch.h"
+#include "session/names.h"
+#include "session/recorder.h"
+#include "support/duration.h"
+#include "support/text.h"
+
+namespace fiberprof {
+namespace {
+
+struct Options {
+  std::vector<std::string> words;  // PID or NAME, or the command
+  bool is_command = false;         // "--" was given
+  bool all = false;
+  uint64_t duration_ns = 0;
+  std::string file = "fiberprof.pb.gz";
+  bool exact = false, no_off_cpu = false, quiet = false;
+  uint64_t min_wait_ns = 0;
+  std::vector<std::string> reasons;
+};
+
+std::atomic<bool> interrupted{false};
+
+// Ctrl-C ends the recording, which is then written; a second one ends fiberprof.
+class Interrupts {
+ public:
+  Interrupts() {
+    struct sigaction action {};
+    action.sa_handler = [](int) { interrupted = true; };
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    sigaction(SIGINT, &action, &before_[0]);
+    sigaction(SIGTERM, &action, &before_[1]);
+  }
+  ~Interrupts() {
+    sigaction(SIGINT, &before_[0], nullptr);
+    sigaction(SIGTERM, &before_[1], nullptr);
+  }
+  Interrupts(const Interrupts&) = delete;
+  Interrupts& operator=(const Interrupts&) = delete;
+
+ private:
+  struct sigaction before_[2] {};
+};
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& word : words) text += (text.empty() ? "" : " ") + word;
+  return text;
+}
+
+Result<uint32_t> reason_mask(const std::vector<std::string>& names) {
+  if (names.empty()) return ~0u;
+  uint32_t mask = 0;
+  for (const auto& name : names) {
+    const auto reason = reason_of(name);
+    if (!reason) return fail("no wait reason '" + sanitize(name) + "'", {}, "see fiberprof record --help", ExitCode::usage);
+    mask |= 1u << *reason;
+  }
+  return mask;
+}
+
+// A program whose runtime is a shared library has probes only once the dynamic linker has mapped it.
+Result<FiberProcess> find_launched(FiberFinder& finder, Launched& launched) {
+  const auto pid = static_cast<uint32_t>(launched.pid());
+  auto found = finder.find(pid);
+  if (found) return found;
+  launched.resume();
+  const timespec moment{0, 1'000'000};
+  for (int i = 0; i < 2000 && !found && !interrupted; ++i) {
+    nanosleep(&moment, nullptr);
+    found = finder.find(pid);
+    if (!found && access(("/proc/" + std::to_string(pid) + "/exe").c_str(), F_OK) != 0) break;  // ended
+  }
+  return found;
+}
+
+// Without a registry that is ready yet, a fresh program announces its workers itself.
+void print_warnings(const Session& session, bool fresh) {
+  if (!fresh)
+    for (const auto& warning : session.warnings()) std::cerr << "fiberprof: " << sanitize(warning) << "\n";
+}
+
+void print_summary(const Profile& profile, const std::string& file) {
+  uint64_t waits = 0, blocked_ns = 0, open = 0, off_cpu_ns = 0;
+  for (const Sample& sample : profile.samples) {
+    if (sample.kind == SampleKind::blocked) waits += sample.count, blocked_ns += sample.total_ns;
+    if (sample.kind == SampleKind::open) open += sample.count;
+    if (sample.kind == SampleKind::off_cpu) off_cpu_ns += sample.total_ns;
+  }
+  std::cerr << "recorded " << format_duration(profile.duration_ns) << " of " << sanitize(profile.target) << ": " << waits
+            << " waits, " << format_duration(blocked_ns) << " blocked (" << profile.tier << "), " << open
+            << " still waiting; workers held by the kernel under a fiber for " << format_duration(off_cpu_ns) << "\n";
+  if (const auto begun = profile.counters.find("waits_begun"); begun != profile.counters.end() && begun->second)
+    std::cerr << "the program's own count: " << begun->second << " waits begun\n";
+  for (const auto& [cause, events] : profile.losses) std::cerr << "  " << cause << ": " << events << "\n";
+  std::cerr << "wrote " << sanitize(file) << "; next: fiberprof report " << sanitize(file) << "\n";
+}
+
+int record(const Options& options) {
+  const auto usage = [](const char* why) {
+    return print_error({"nothing to record", why, "see fiberprof record --help", ExitCode::usage});
+  };
+  if (options.words.empty() != options.all) return usage(options.all ? "-a takes no process" : "no process given");
+  if (!options.is_command && options.words.size() > 1) return usage("one process at a time; a command goes after --");
+
+  RecordOptions recording;
+  SessionOptions& session = recording.session;
+  const auto reasons = reason_mask(options.reasons);
+  if (!reasons) return print_error(reasons.error());
+  session.reasons = *reasons;
+  session.tier = options.exact ? Tier::exact : Tier::sampled;
+  session.off_cpu = !options.no_off_cpu;
+  session.min_wait_ns = options.min_wait_ns;
+  session.all_of_binary = options.all;
+
+  const Interrupts interrupts;
+  FiberFinder finder;
+  std::optional<Launched> launched;
+  if (options.all) {
+    session.processes = finder.find_all();
+    if (session.processes.empty())
+      return print_error({"nothing to record", "no process has fiber probes", "see fiberprof list", ExitCode::error});
+    recording.command = "fiberprof record -a";
+  } else {
+    if (options.is_command) {
+      auto started = Launched::start(options.words);
+      if (!started) return print_error(started.error());
+      launched.emplace(std::move(*started));
+    }
+    auto process = launched ? find_launched(finder, *launched) : finder.resolve(options.words[0]);
+    if (!process) return print_error(process.error());
+    session.processes = {*process};
+    recording.command = "fiberprof record " + std::string(launched ? "-- " : "") + joined(options.words);
+  }
+
+  auto recorder = Recorder::start(std::move(recording));
+  if (!recorder) return print_error(recorder.error());
+  if (launched) launched->resume();
+  print_warnings(recorder->session(), launched.has_value());
+  if (!options.quiet)
+    std::cerr << "recording " << (options.duration_ns ? "for " + format_duration(options.duration_ns) : std::string("until the process ends"))
+              << "; Ctrl-C ends it and writes\n";
+  recorder->wait(options.duration_ns, interrupted);
+  const auto profile = recorder->finish();
+  if (!profile) return print_error(profile.error());
+  if (const auto written = write_profile(*profile, options.file); !written) return print_error(written.error());
+  if (!options.quiet) print_summary(*profile, options.file);
+  if (!launched) return static_cast<int>(ExitCode::ok);
+  const bool ended = !recorder->session().alive();
+  if (!ended) launched->terminate();
+  const int code = launched->wait();
+  return ended ? code : static_cast<int>(ExitCode::ok);
+}
+
+}  // namespace
+
+void add_record(CLI::App& app, std::function<int()>& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("record", "Watch a process for a while, write what its fibers waited for");
+  command->add_option("process", options->words,
+                      "A process: its PID, its name, or a part of the name that only it has. Or, after --, a command "
+                      "to start and watch from its first instruction.")
+      ->option_text("PID|NAME | -- CMD…");
+  command->add_flag("-a,--all", options->all, "All processes on fibers, those of the same binaries that start later included.");
+  add_duration(*command, "-d,--duration", options->duration_ns,
+               "How long. Default: until the process ends or Ctrl-C. A command started here is sent SIGTERM after it.");
+  command->add_option("-o,--output", options->file, "Where to. Default fiberprof.pb.gz.")->option_text("FILE");
+  command->add_flag("--exact", options->exact,
+                    "An event for every single wait instead of a sample of them: exact counts, for 1-2 us a wait.");
+  add_duration(*command, "--min", options->min_wait_ns, "Leave out waits shorter than this.");
+  command->add_option("--reason", options->reasons, "Only waits for this reason, for instance mutex or chan_recv. Repeatable.")
+      ->option_text("REASON")
+      ->allow_extra_args(false);
+  command->add_flag("--no-off-cpu", options->no_off_cpu, "Do not watch the worker threads in the kernel's scheduler.");
+  command->add_flag("-q,--quiet", options->quiet, "Errors and warnings only.");
+  command->footer(
+      "What is recorded:\n"
+      "  blocked   waits of fibers that ended while recording, by stack and reason\n"
+      "  open      waits still in flight at the end\n"
+      "  off CPU   a fiber whose worker thread the kernel stopped: preempted, page\n"
+      "            fault, futex (a pthread mutex!), blocking system call\n"
+      "  idle      workers with nothing to do\n"
+      "\n"
+      "Nothing of the process is stopped or changed; killing fiberprof is safe.\n"
+      "Exit code: 0, or that of the command after --.\n"
+      "\n"
+      "OVERHEAD: with the sampled tier a few ns per wait. With --exact every wait\n"
+      "costs its fiber 1-2 us. Each switch of a worker thread costs about 1 us more\n"
+      "unless --no-off-cpu.");
+  command->callback([options, command, &action] {
+    for (const auto& word : command->remaining()) options->is_command = options->is_command || word == "--";
+    action = [options] { return record(*options); };
+  });
+  command->allow_extras();
+}
+
+}  // namespace fiberprof

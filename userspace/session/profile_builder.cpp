@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "session/profile_builder.h"
+
+#include <fiberprof/registry.h>
+
+#include <cstdio>
+
+#include "session/names.h"
+
+namespace fiberprof {
+namespace {
+
+std::vector<uint64_t> up_to_last(const uint64_t* begin, const uint64_t* end) {
+  while (end != begin && end[-1] == 0) --end;
+  return {begin, end};
+}
+
+}  // namespace
+
+const std::vector<uint32_t>& ProfileBuilder::frames_of(uint32_t pid, uint64_t address, Kind kind) {
+  const auto [at, added] = known_.try_emplace({kind == Kind::kernel ? 0 : pid, address, kind});
+  if (!added) return at->second;
+  const auto add = [&](const Frame& frame) {
+    ProfileFrame out;
+    out.function = frame.function;
+    out.file = frame.file;
+    out.line = frame.line;
+    out.binary = frame.binary;
+    out.build_id = frame.build_id;
+    out.address = frame.address;
+    out.mapping_start = frame.mapping_start;
+    out.mapping_end = frame.mapping_end;
+    out.mapping_offset = frame.mapping_offset;
+    out.inlined = frame.inlined;
+    out.runtime = frame.runtime;
+    at->second.push_back(static_cast<uint32_t>(profile_.frames.size()));
+    profile_.frames.push_back(std::move(out));
+  };
+  const auto symbols = symbols_.find(pid);
+  if (kind == Kind::kernel) {
+    add(kernel_frame(address));
+  } else if (symbols != symbols_.end()) {
+    for (const Frame& frame : symbols->second->resolve(address, kind == Kind::return_address)) add(frame);
+  } else {
+    char text[32];
+    std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(address));
+    Frame frame;
+    frame.function = text;
+    frame.address = address;
+    add(frame);
+  }
+  return at->second;
+}
+
+void ProfileBuilder::append_stack(std::vector<uint32_t>& frames, uint32_t pid, const std::vector<uint64_t>& stack,
+                                  bool first_is_return) {
+  for (size_t i = 0; i < stack.size(); ++i) {
+    const auto& more = frames_of(pid, stack[i], i || first_is_return ? Kind::return_address : Kind::instruction);
+    frames.insert(frames.end(), more.begin(), more.end());
+  }
+}
+
+std::string ProfileBuilder::function_name(uint32_t pid, uint64_t address) {
+  if (!address) return {};
+  const auto symbols = symbols_.find(pid);
+  return symbols == symbols_.end() ? std::string() : symbols->second->resolve(address, false).back().function;
+}
+
+void ProfileBuilder::add(const Snapshot& snapshot) {
+  add_blocked(snapshot);
+  add_off_cpu(snapshot);
+  add_queues(snapshot);
+  for (const auto& [pid, counters] : snapshot.counters) {
+    profile_.counters["handoffs"] += counters.handoffs;
+    profile_.counters["worker_starts"] += counters.worker_starts;
+    profile_.counters["overruns"] += counters.overruns;
+  }
+  for (const auto& [cause, events] : named_losses(snapshot.losses)) profile_.losses[cause] += events;
+}
+
+void ProfileBuilder::add_blocked(const Snapshot& snapshot) {
+  for (const BlockedEntry& entry : snapshot.blocked) {
+    Sample sample;
+    sample.kind = SampleKind::blocked;
+    sample.reason = reason_name(entry.reason);
+    sample.pid = entry.pid;
+    sample.process = names_[entry.pid];
+    if (const auto stack = snapshot.stacks.find(entry.stack); stack != snapshot.stacks.end())
+      append_stack(sample.frames, entry.pid, stack->second, false);
+    sample.count = entry.count;
+    sample.total_ns = entry.parked_ns + entry.queued_ns;
+    sample.queued_ns = entry.queued_ns;
+    sample.max_ns = entry.max_ns;
+    sample.histogram = up_to_last(entry.parked.data(), entry.parked.data() + entry.parked.size());
+    profile_.samples.push_back(std::move(sample));
+  }
+}
+
+void ProfileBuilder::add_off_cpu(const Snapshot& snapshot) {
+  for (const OffCpuEntry& entry : snapshot.off_cpu) {
+    Sample sample;
+    sample.kind = entry.on_fiber ? SampleKind::off_cpu : SampleKind::idle;
+    sample.reason = off_cpu_name(entry);
+    sample.pid = entry.pid;
+    sample.process = names_[entry.pid];
+    sample.name = function_name(entry.pid, entry.fiber_entry);
+    if (const auto stack = snapshot.stacks.find(entry.kernel_stack); stack != snapshot.stacks.end())
+      for (const uint64_t address : stack->second) {
+        const auto& frames = frames_of(entry.pid, address, Kind::kernel);
+        sample.frames.insert(sample.frames.end(), frames.begin(), frames.end());
+      }
+    if (const auto stack = snapshot.stacks.find(entry.user_stack); stack != snapshot.stacks.end())
+      append_stack(sample.frames, entry.pid, stack->second, false);
+    sample.count = entry.count;
+    sample.total_ns = entry.total_ns;
+    sample.max_ns = entry.max_ns;
+    sample.histogram = up_to_last(entry.duration.data(), entry.duration.data() + entry.duration.size());
+    profile_.samples.push_back(std::move(sample));
+  }
+}
+
+void ProfileBuilder::add_queues(const Snapshot& snapshot) {
+  for (const QueueEntry& entry : snapshot.queues) {
+    QueueStats stats;
+    stats.pid = entry.pid;
+    stats.processor = entry.processor;
+    stats.ticks = entry.ticks;
+    if (entry.ticks) {
+      const auto ticks = static_cast<double>(entry.ticks);
+      stats.mean_depth = static_cast<double>(entry.depth_sum) / ticks;
+      stats.idle_fraction = static_cast<double>(entry.state_ticks[FIBERPROF_PROCESSOR_IDLE]) / ticks;
+    }
+    stats.max_depth = entry.depth_max;
+    stats.histogram = up_to_last(entry.depth_log2.data(), entry.depth_log2.data() + entry.depth_log2.size());
+    profile_.queues.push_back(std::move(stats));
+  }
+}
+
+void ProfileBuilder::add_open(uint32_t pid, uint8_t reason, const std::string& name, uint64_t entry,
+                              const std::vector<uint64_t>& stack, const OpenWaits& waits) {
+  Sample sample;
+  sample.kind = SampleKind::open;
+  sample.reason = reason_name(reason);
+  sample.pid = pid;
+  sample.process = names_[pid];
+  sample.name = name.empty() ? function_name(pid, entry) : name;
+  append_stack(sample.frames, pid, stack, true);
+  sample.count = waits.count;
+  sample.total_ns = waits.total_ns;
+  sample.max_ns = waits.max_ns;
+  profile_.samples.push_back(std::move(sample));
+}
+
+std::map<std::string, uint64_t> named_losses(const Losses& losses) {
+  const std::pair<const char*, uint64_t> all[] = {
+      {"blocked map full", losses.blocked_map_full},
+      {"off-CPU map full", losses.offcpu_map_full},
+      {"stack map full", losses.stack_map_full},
+      {"worker map full", losses.worker_map_full},
+      {"queue map full", losses.queue_map_full},
+      {"stack not readable", losses.stack_walk_failed},
+      {"stack truncated", losses.stack_truncated},
+      {"stack hash collision", losses.stack_hash_collision},
+      {"preempted while taking a stack", losses.scratch_preempted},
+      {"worker memory not readable", losses.user_memory_fault},
+      {"map busy", losses.map_busy},
+      {"began before the recording", losses.clipped},
+  };
+  std::map<std::string, uint64_t> named;
+  for (const auto& [cause, events] : all)
+    if (events) named.emplace(cause, events);
+  return named;
+}
+
+}  // namespace fiberprof
