@@ -46,3 +46,13 @@ $(B)/bin/fiber-kvd: $(KVD_OBJ) $(B)/lib/libfiberrt.a
 all: $(B)/lib/libfiberrt.a $(B)/lib/libfiberrt.so $(EXAMPLES) $(KVD)
 -include $(shell find $(B)/obj/runtime -name '*.d' 2>/dev/null)
 .PRECIOUS: $(B)/obj/runtime/%.o
+
+# The same library without its probes, to measure what they cost unattached.
+NOPROBES_OBJ := $(RT_SRC:%.cpp=$(B)/noprobes/%.o) $(RT_ASM:%.S=$(B)/obj/%.o)
+$(B)/noprobes/runtime/%.o: runtime/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(RT_FLAGS) -DFIBER_NO_PROBES $(DEPFLAGS) -c $< -o $@
+
+$(B)/noprobes/libfiberrt.a: $(NOPROBES_OBJ)
+	rm -f $@ && ar rcs $@ $^
+-include $(shell find $(B)/noprobes -name '*.d' 2>/dev/null)

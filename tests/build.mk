@@ -47,3 +47,18 @@ tests: all $(TEST_PROGRAMS) $(TEST_BINARIES)
 FIX       := $(B)/tests/fixtures
 FIX_FLAGS := -std=c++20 -O2 $(FRAMES) $(WARN) -Iinclude -Itests $(if $(filter x86_64,$(ARCH)),-mno-red-zone)
 -include $(wildcard tests/*/fixtures.mk)
+
+# Benchmarks: ratios within one run, never part of the tests.
+$(B)/obj/tests/benchmarks/%.o: tests/benchmarks/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(USE_FIBERRT) $(DEPFLAGS) -c $< -o $@
+$(B)/benchmarks/channel_bench: $(B)/obj/tests/benchmarks/channel_bench.o $(B)/lib/libfiberrt.a
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -o $@ $^ -pthread
+$(B)/benchmarks/channel_bench_noprobes: $(B)/obj/tests/benchmarks/channel_bench.o $(B)/noprobes/libfiberrt.a
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -o $@ $^ -pthread
+
+.PHONY: bench
+bench: $(B)/benchmarks/channel_bench $(B)/benchmarks/channel_bench_noprobes
+	scripts/bench-probes $(B)

@@ -35,7 +35,8 @@
 
 /* X(name, number of arguments, their names). Every argument is an unsigned 64-bit integer. In probes about a fiber
  * the first is the fiber's id, unique in its process for ever; 0 means "not on a fiber". The first four probes are
- * the ones a wait passes; their semaphores share one 64-bit word (FIBERPROF_ANY_WAIT_PROBE). */
+ * the ones a wait passes, the next four the channel operations; the semaphores of each four share one 64-bit word, so
+ * that one test covers them (FIBERPROF_ANY_WAIT_PROBE, FIBERPROF_ANY_CHANNEL_PROBE). */
 #define FIBERPROF_PROBES(X)                                                                                           \
   /* about to leave the processor */                                                                                  \
   X(park, 4, "id reason resource processor")                                                                          \
@@ -45,14 +46,14 @@
   X(blocked, 6, "id reason resource parked_ns queued_ns waker")                                                       \
   /* the same, sampled tier: this event stands for `weight` waits; the expected weighted sums are the exact ones */   \
   X(blocked_sampled, 7, "id reason resource parked_ns queued_ns waker weight")                                        \
+  X(chan_send, 5, "id channel length capacity blocked")                                                               \
+  X(chan_recv, 5, "id channel length capacity blocked")                                                               \
+  /* chosen: index of the arm taken; the default arm is the number of arms */                                         \
+  X(select, 6, "id channel length capacity blocked chosen")                                                           \
+  X(chan_close, 4, "id channel length capacity")                                                                      \
   X(spawn, 3, "id parent entry")                                                                                      \
   X(exit, 1, "id")                                                                                                    \
   X(chan_make, 3, "id channel capacity")                                                                              \
-  X(chan_send, 5, "id channel length capacity blocked")                                                               \
-  X(chan_recv, 5, "id channel length capacity blocked")                                                               \
-  X(chan_close, 4, "id channel length capacity")                                                                      \
-  /* chosen: index of the arm taken; the default arm is the number of arms */                                         \
-  X(select, 6, "id channel length capacity blocked chosen")                                                           \
   X(lock, 3, "id lock contended")                                                                                     \
   X(unlock, 3, "id lock contended")                                                                                   \
   /* a processor moves to another worker thread. why: FIBERPROF_HANDOFF_*; id: the fiber left behind */               \
@@ -98,20 +99,47 @@ extern "C" {
 FIBERPROF_PROBES(FIBERPROF_DECLARE)
 #undef FIBERPROF_DECLARE
 
-/* The semaphores of park, unpark, blocked and blocked_sampled, read as one word. */
-extern const volatile uint64_t fiberprof_wait_semaphores __attribute__((visibility("hidden")));
+/* Semaphores read four at a time: [0] park, unpark, blocked, blocked_sampled; [1] chan_send, chan_recv, select,
+ * chan_close. */
+extern const volatile uint64_t fiberprof_hot_semaphores[2] __attribute__((visibility("hidden")));
 
+/* The tests below are compare-with-memory and branch where the architecture has that: a compiler makes three
+ * instructions of a volatile read, and there are ten of them in one round trip over a channel. */
+#if defined(__x86_64__)
+#define FIBERPROF_TEST(compare, word)                                   \
+  (__extension__({                                                      \
+    int fiberprof_set_;                                                 \
+    __asm__ volatile(compare " $0, %1" : "=@ccne"(fiberprof_set_) : "m"(word)); \
+    __builtin_expect(fiberprof_set_, 0);                                \
+  }))
+#define FIBERPROF_ENABLED(name) FIBERPROF_TEST("cmpw", fiber_##name##_semaphore)
+#define FIBERPROF_ANY_WAIT_PROBE() FIBERPROF_TEST("cmpq", fiberprof_hot_semaphores[0])
+#define FIBERPROF_ANY_CHANNEL_PROBE() FIBERPROF_TEST("cmpq", fiberprof_hot_semaphores[1])
+#define FIBERPROF_ANY_WAIT_OR_CHANNEL_PROBE()                                                              \
+  (__extension__({                                                                                         \
+    int fiberprof_set_;                                                                                    \
+    uint64_t fiberprof_word_;                                                                              \
+    __asm__ volatile("mov %2, %1\n\tor %3, %1"                                                             \
+                     : "=@ccne"(fiberprof_set_), "=&r"(fiberprof_word_)                                    \
+                     : "m"(fiberprof_hot_semaphores[0]), "m"(fiberprof_hot_semaphores[1]));                \
+    __builtin_expect(fiberprof_set_, 0);                                                                   \
+  }))
+#else
 #define FIBERPROF_ENABLED(name) __builtin_expect(fiber_##name##_semaphore != 0, 0)
-#define FIBERPROF_ANY_WAIT_PROBE() __builtin_expect(fiberprof_wait_semaphores != 0, 0)
+#define FIBERPROF_ANY_WAIT_PROBE() __builtin_expect(fiberprof_hot_semaphores[0] != 0, 0)
+#define FIBERPROF_ANY_CHANNEL_PROBE() __builtin_expect(fiberprof_hot_semaphores[1] != 0, 0)
+#define FIBERPROF_ANY_WAIT_OR_CHANNEL_PROBE() \
+  __builtin_expect((fiberprof_hot_semaphores[0] | fiberprof_hot_semaphores[1]) != 0, 0)
+#endif
 
 #ifdef FIBERPROF_DEFINE_PROBES
 
 /* All semaphores side by side, in the order of the list. */
 __asm__(".pushsection .probes,\"aw\",@progbits\n"
         ".balign 8\n"
-        ".globl fiberprof_wait_semaphores\n"
-        ".hidden fiberprof_wait_semaphores\n"
-        "fiberprof_wait_semaphores:\n"
+        ".globl fiberprof_hot_semaphores\n"
+        ".hidden fiberprof_hot_semaphores\n"
+        "fiberprof_hot_semaphores:\n"
         ".popsection\n");
 #define FIBERPROF_DEFINE_SEMAPHORE(name, nargs, args)                                                \
   __asm__(".pushsection .probes,\"aw\",@progbits\n"                                                  \

@@ -13,17 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxBufferBytes = std::size_t{1} << 40;
 
-// Fires when an operation on `core` is complete. Arguments as in probes.h.
-inline void emit_operation(bool is_send, const ChannelCore* core, bool blocked) {
-  if (is_send) {
-    FIBER_EMIT(chan_send, id_of(this_fiber()), address_of(core), core->length, core->capacity, blocked);
-  } else {
-    FIBER_EMIT(chan_recv, id_of(this_fiber()), address_of(core), core->length, core->capacity, blocked);
-  }
-  static_cast<void>(core);
-  static_cast<void>(blocked);
-}
-
 [[noreturn]] void wait_for_ever(Reason reason) {
   Claim never(this_fiber());
   for (;;) park_claimed(reason, 0, never);
@@ -137,15 +126,15 @@ ChannelResult channel_send(ChannelCore* core, void* element, Wait wait) {
       send_on_closed(core);
     case TryResult::done:
       guard.unlock();
-      if (wake != nullptr) ready(wake);
-      emit_operation(true, core, false);
+      probe::channel_done(core, true, wake);
+      if (wake != nullptr) ready_unprobed(wake);
       return ChannelResult::done;
     case TryResult::would_block:
       break;
   }
   if (wait == Wait::no) return ChannelResult::would_block;
   if (!wait_in(core, core->senders, Reason::CHAN_SEND, element, guard)) send_on_closed(core);
-  emit_operation(true, core, true);
+  probe::channel_done_blocked(core, true);
   return ChannelResult::done;
 }
 
@@ -159,8 +148,8 @@ ChannelResult channel_receive(ChannelCore* core, void* element, Wait wait) {
   switch (try_receive_locked(core, element, &wake)) {
     case TryResult::done:
       guard.unlock();
-      if (wake != nullptr) ready(wake);
-      emit_operation(false, core, false);
+      probe::channel_done(core, false, wake);
+      if (wake != nullptr) ready_unprobed(wake);
       return ChannelResult::done;
     case TryResult::closed:
       return ChannelResult::closed;
@@ -169,7 +158,7 @@ ChannelResult channel_receive(ChannelCore* core, void* element, Wait wait) {
   }
   if (wait == Wait::no) return ChannelResult::would_block;
   const bool received = wait_in(core, core->receivers, Reason::CHAN_RECV, element, guard);
-  emit_operation(false, core, true);
+  probe::channel_done_blocked(core, false);
   return received ? ChannelResult::done : ChannelResult::closed;
 }
 

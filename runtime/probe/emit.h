@@ -4,17 +4,22 @@
 // load and a branch not taken.
 #pragma once
 
+#include <fiberprof/probes.h>
+
 #include "sched/processor.h"
 
+namespace fiber::detail {
+struct ChannelCore;
+}
+
 #ifndef FIBER_NO_PROBES
-#include <fiberprof/probes.h>
 
 namespace fiber::detail::probe {
 
 // --- a wait, from park to resume (runtime/probe/wait.cpp) -------------------------------------------------------------
-void parked_slow(Fiber* fiber, Processor* processor);
-void woken_slow(Fiber* fiber);
-void resumed_slow(Fiber* fiber);
+[[gnu::cold, gnu::noinline]] void parked_slow(Fiber* fiber, Processor* processor);
+[[gnu::cold, gnu::noinline]] void woken_slow(Fiber* fiber);
+[[gnu::cold, gnu::noinline]] void resumed_slow(Fiber* fiber);
 
 // The fiber's record already says for what and on what; it is about to leave `processor`.
 inline void parked(Fiber* fiber, Processor* processor) {
@@ -27,6 +32,16 @@ inline void woken(Fiber* fiber) {
 // On the fiber's own stack, as the last thing of its wait.
 inline void resumed(Fiber* fiber) {
   if (FIBERPROF_ANY_WAIT_PROBE()) resumed_slow(fiber);
+}
+// A channel operation is complete, before `woken` (may be null), whom it made runnable, is in any queue. The cold part
+// of the tests below; arguments as in probes.h.
+[[gnu::cold, gnu::noinline]] void channel_done_slow(const ChannelCore* core, bool is_send, bool blocked, Fiber* woken);
+inline void channel_done(const ChannelCore* core, bool is_send, Fiber* woken) {
+  if (FIBERPROF_ANY_WAIT_OR_CHANNEL_PROBE()) channel_done_slow(core, is_send, false, woken);
+}
+// The same after a wait.
+inline void channel_done_blocked(const ChannelCore* core, bool is_send) {
+  if (FIBERPROF_ANY_CHANNEL_PROBE()) channel_done_slow(core, is_send, true, nullptr);
 }
 // The coarse clock ticks at 1 ms, and processors are sampled, only while this is true.
 inline bool anybody_attached() { return FIBERPROF_ANY_WAIT_PROBE() || FIBERPROF_ENABLED(proc_sample); }
@@ -47,6 +62,8 @@ namespace fiber::detail::probe {
 inline void parked(Fiber*, Processor*) {}
 inline void woken(Fiber*) {}
 inline void resumed(Fiber*) {}
+inline void channel_done(const ChannelCore*, bool, Fiber*) {}
+inline void channel_done_blocked(const ChannelCore*, bool) {}
 inline bool anybody_attached() { return false; }
 inline void adapt_sampling(Processor*, std::uint64_t, std::uint64_t) {}
 #define FIBER_EMIT(name, ...) \

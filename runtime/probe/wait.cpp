@@ -12,6 +12,7 @@
 
 #include <fiberprof/probes.h>
 
+#include "chan/channel.h"
 #include "probe/emit.h"
 #include "registry/registry.h"
 #include "sched/clock.h"
@@ -97,6 +98,16 @@ void resumed_slow(Fiber* fiber) {
     fiberprof_site_blocked_sampled(record.id, record.reason, record.resource, woken_at - parked_at, queued,
                                    timing.waker, weight);
   }
+}
+
+void channel_done_slow(const ChannelCore* core, bool is_send, bool blocked, Fiber* woken) {
+  const std::uint64_t self = id_of(this_fiber());
+  if (is_send) {
+    FIBER_EMIT(chan_send, self, address_of(core), core->length, core->capacity, blocked);
+  } else {
+    FIBER_EMIT(chan_recv, self, address_of(core), core->length, core->capacity, blocked);
+  }
+  if (woken != nullptr && FIBERPROF_ANY_WAIT_PROBE()) woken_slow(woken);
 }
 
 void adapt_sampling(Processor* processor, std::uint64_t parks, std::uint64_t interval_ns) {

@@ -6,6 +6,7 @@
 #include "registry/registry.h"
 #include "sched/futex.h"
 #include "sched/scheduler.h"
+#include "sched/switch.h"
 
 namespace fiber::detail {
 
@@ -172,7 +173,7 @@ void Scheduler::poll_network() {
 Fiber* Scheduler::look_once(Worker* worker) {
   Processor* processor = worker->processor;
   run_due_timers();
-  if (processor->tick % 61 == 0) {
+  if (processor->tick % kFairnessTick == 0) {
     poll_network();
     if (Fiber* fiber = pop_global(processor)) return fiber;
   }

@@ -17,6 +17,7 @@
 #include "sched/futex.h"
 #include "sched/monitor.h"
 #include "sched/scheduler.h"
+#include "sched/switch.h"
 #include "stack/overflow.h"
 
 namespace fiber {

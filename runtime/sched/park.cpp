@@ -10,14 +10,20 @@
 #include "registry/registry.h"
 #include "sched/futex.h"
 #include "sched/scheduler.h"
+#include "sched/switch.h"
 
 namespace fiber::detail {
 
 namespace {
 
-// The one place where a fiber stops. `after` completes the park once the fiber is off its stack.
-void park(Fiber* fiber, Reason reason, std::uint64_t resource, AfterSwitch after) {
-  Processor* processor = this_worker()->processor;
+// The one place where a fiber stops; inlined into the two protocols. `after` completes the park once the fiber is off its stack.
+[[gnu::always_inline]] inline void park(Reason reason, std::uint64_t resource, AfterSwitch after) {
+  Worker* worker = this_worker();
+  if (worker->in_blocking) [[unlikely]] {
+    fatal("%s inside a blocking section, where a fiber must not park", reason_text(reason));
+  }
+  Fiber* fiber = worker->current;
+  Processor* processor = worker->processor;
   publish(fiber->record.reason, static_cast<std::uint8_t>(reason));
   publish(fiber->record.resource, resource);
   set_state(fiber, FIBERPROF_FIBER_PARKED);
@@ -30,11 +36,6 @@ void park(Fiber* fiber, Reason reason, std::uint64_t resource, AfterSwitch after
   probe::resumed(fiber);
 }
 
-void check_may_park(const char* what) {
-  Worker* worker = this_worker();
-  if (worker != nullptr && worker->in_blocking) fatal("%s inside a blocking section, where a fiber must not park", what);
-}
-
 std::uint64_t to_ns(Deadline deadline) {
   const auto since_epoch = deadline.time_since_epoch().count();
   return since_epoch < 0 ? 0 : static_cast<std::uint64_t>(since_epoch);
@@ -43,8 +44,7 @@ std::uint64_t to_ns(Deadline deadline) {
 }  // namespace
 
 void park_locked(Reason reason, std::uint64_t resource, SpinWord& lock) {
-  check_may_park(reason_text(reason));
-  park(this_fiber(), reason, resource, {AfterSwitch::Kind::unlock, nullptr, &lock});
+  park(reason, resource, {AfterSwitch::Kind::unlock, nullptr, &lock});
 }
 
 std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, Deadline deadline) {
@@ -65,7 +65,6 @@ std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, D
       }
     }
   } else {
-    check_may_park(reason_text(reason));
     if (timed) {
       timer.when = to_ns(deadline);
       timer.wait = &wait;
@@ -78,7 +77,7 @@ std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, D
         if (sleeps_until != 0 && timer.when < sleeps_until) scheduler.poller().interrupt();
       }
     }
-    if (!wait.claimed()) park(wait.fiber, reason, resource, {AfterSwitch::Kind::commit, nullptr, &wait});
+    if (!wait.claimed()) park(reason, resource, {AfterSwitch::Kind::commit, nullptr, &wait});
     if (timed) scheduler.timers().disarm(timer);
   }
   return wait.state.load(std::memory_order_acquire) - Claim::kFirst;
@@ -104,6 +103,11 @@ void ready(Fiber* fiber, ReadyHint hint) {
   probe::woken(fiber);
   set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
   Scheduler::instance().enqueue(fiber, hint);
+}
+
+void ready_unprobed(Fiber* fiber) {
+  set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
+  Scheduler::instance().enqueue(fiber, ReadyHint::next);
 }
 
 void fatal(const char* format, ...) {

@@ -56,6 +56,7 @@ class Scheduler {
  public:
   // One per process; it exists for ever, and runs or not.
   static Scheduler& instance();
+  constexpr Scheduler() = default;
 
   void run(const Options& options, std::function<void()> main_fiber);
   bool running() const { return running_.load(std::memory_order_acquire); }
@@ -71,6 +72,7 @@ class Scheduler {
   // Emits what is due when a processor has come to this thread. Worker only.
   void processor_arrived(Worker* worker);
   // Switches away from the calling fiber; `after` is done once it is off its stack. Returns when it runs again.
+  // (Both in sched/switch.h.)
   void leave(Fiber* fiber, AfterSwitch after);
   void finish_switch();
 
@@ -103,6 +105,7 @@ class Scheduler {
   Fiber* steal(Worker* worker);
   Fiber* pop_global(Processor* processor);
   Fiber* pop_local(Processor* processor);
+  void finish_switch_slow(Worker* worker, const AfterSwitch& after);
   void poll_network();
   bool sleep_in_poller(Worker* worker);
   bool work_visible();
@@ -148,7 +151,16 @@ class Scheduler {
   Poller poller_;
 };
 
-// Worker-side helper for everything that picks from 32 bits at random.
+// Constant-initialised, and never destroyed: threads that come late must still find it.
+union SchedulerStorage {
+  Scheduler scheduler;
+  constexpr SchedulerStorage() : scheduler() {}
+  ~SchedulerStorage() {}
+};
+extern constinit SchedulerStorage scheduler_storage;
+inline Scheduler& Scheduler::instance() { return scheduler_storage.scheduler; }
+
+// xorshift64.
 inline std::uint64_t next_random(std::uint64_t& state) {
   state ^= state << 13;
   state ^= state >> 7;

@@ -15,6 +15,7 @@
 #include "probe/emit.h"
 #include "registry/registry.h"
 #include "sched/scheduler.h"
+#include "sched/switch.h"
 
 namespace fiber {
 

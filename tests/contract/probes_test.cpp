@@ -76,13 +76,17 @@ TEST(Probes, EveryProbeOfTheListIsANormalNoteWithASemaphore) {
   }
 }
 
-TEST(Probes, SemaphoresOfTheWaitProbesShareOneAlignedWord) {
+TEST(Probes, SemaphoresOfTheHotProbesShareTwoAlignedWords) {
   const auto notes = notes_of(kBinary);
   const std::uint64_t first = notes.at("park").semaphore;
   EXPECT_EQ(first % 8, 0u);
   EXPECT_EQ(notes.at("unpark").semaphore, first + 2);
   EXPECT_EQ(notes.at("blocked").semaphore, first + 4);
   EXPECT_EQ(notes.at("blocked_sampled").semaphore, first + 6);
+  EXPECT_EQ(notes.at("chan_send").semaphore, first + 8);
+  EXPECT_EQ(notes.at("chan_recv").semaphore, first + 10);
+  EXPECT_EQ(notes.at("select").semaphore, first + 12);
+  EXPECT_EQ(notes.at("chan_close").semaphore, first + 14);
 }
 
 #if defined(__x86_64__)
