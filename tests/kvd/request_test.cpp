@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <limits>
 
@@ -129,13 +130,19 @@ TEST(Request, LargestBulkIsAcceptedAndTellsWhatItWants) {
 }
 
 TEST(Request, ManyBulksTogetherAreBounded) {
+  const std::string header = "*3\r\n$536870900\r\n", next = "\r\n$536870900\r\n";
+  // The body is pages that are never touched: the parser does not look at it either.
+  const std::size_t size = header.size() + 536870900 + next.size();
+  void* const memory =
+      ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  char* const bytes = static_cast<char*>(memory);
+  header.copy(bytes, header.size());
+  next.copy(bytes + size - next.size(), next.size());
   RequestParser parser;
-  const std::string header = "*3\r\n$536870900\r\n";
-  EXPECT_EQ(parser.parse(header), Status::incomplete);
-  // Pretend that the first is there: 512 MB of input are not needed to see that the second is refused.
-  std::string input = header + std::string(536870900, 'x') + "\r\n$536870900\r\n";
-  EXPECT_EQ(parser.parse(input), Status::error);
+  EXPECT_EQ(parser.parse({bytes, size}), Status::error);
   EXPECT_EQ(parser.error(), "ERR Protocol error: too big request");
+  ::munmap(memory, size);
 }
 
 TEST(ReadBuffer, AllocatesForWhatArrivedNotForWhatWasAnnounced) {
@@ -152,7 +159,9 @@ TEST(ReadBuffer, AllocatesForWhatArrivedNotForWhatWasAnnounced) {
     received += some;
   }
   ASSERT_EQ(buffer.bytes().size(), received);
-  for (std::size_t i = 0; i < received; ++i) ASSERT_EQ(buffer.bytes()[i], static_cast<char>('a' + i % 23));
+  std::string expected(received, ' ');
+  for (std::size_t i = 0; i < received; ++i) expected[i] = static_cast<char>('a' + i % 23);
+  EXPECT_TRUE(buffer.bytes() == expected);
 }
 
 TEST(ReadBuffer, KeepsTheBytesInOrderHoweverTheyAreTaken) {
