@@ -50,7 +50,7 @@ TEST(Commands, Connection) {
       {{"no\r\nsuch"}, "-ERR unknown command 'no  such', with args beginning with: \r\n"},
       {{"HELLO", "7"}, "-NOPROTO unsupported protocol version\r\n"},
       {{"CONFIG", "GET", "save"}, "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"},
-      {{"CONFIG", "GET", "APPENDONLY"}, "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"},
+      {{"CONFIG", "GET", "appendonly"}, "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"},
       {{"CONFIG", "GET", "nosuch*"}, "*0\r\n"},
   });
 }
