@@ -72,17 +72,27 @@ class Info final : public DwarfInfo {
   std::vector<SourceFrame> find(uint64_t vaddr) override;
 
  private:
+  // An entry that encloses functions: namespace, class, function.
+  struct Scope {
+    Dwarf_Die die;
+    uint32_t parent;  // kNoScope: the unit
+  };
   struct Unit {
     Dwarf_Die die{};
     bool indexed = false;
-    std::vector<CodeRange> functions;      // index: into `dies`
-    std::vector<Dwarf_Die> dies;           // concrete functions
-    std::unordered_map<Dwarf_Off, std::string> scopes;  // of functions without a linkage name: "ns::Class::"
+    std::vector<CodeRange> functions;  // index: into `dies`
+    std::vector<Dwarf_Die> dies;       // concrete functions
+    std::vector<Scope> scopes;
+    std::unordered_map<Dwarf_Off, uint32_t> enclosing;  // of functions without a linkage name
   };
+  static constexpr uint32_t kNoScope = UINT32_MAX;
 
   void index_unit(Unit& unit);
-  void index_children(Unit& unit, Dwarf_Die& parent, const std::string& scope, int depth, size_t& budget);
+  void index_children(Unit& unit, Dwarf_Die& parent, uint32_t scope, int depth, size_t& budget);
   const std::string& function_name(Unit& unit, Dwarf_Die& die);
+  // "ns::Class::", for a function that has only its own name.
+  std::string scope_of(Unit& unit, Dwarf_Off function, int depth);
+  std::string scope_name(Unit& unit, uint32_t scope, int depth);
   void line_at(Unit& unit, uint64_t vaddr, SourceFrame& frame);
   // The inlined calls that lead from `function` to `vaddr`, outermost first.
   void inlined_calls(Dwarf_Die& function, uint64_t vaddr, std::vector<Dwarf_Die>& calls, int depth, size_t& budget);
@@ -124,8 +134,52 @@ void Info::index_unit(Unit& unit) {
   unit.indexed = true;
   size_t budget = kMaxEntriesPerUnit;
   Dwarf_Die root = unit.die;
-  index_children(unit, root, "", 0, budget);
+  index_children(unit, root, kNoScope, 0, budget);
   sort_ranges(unit.functions);
+}
+
+void Info::index_children(Unit& unit, Dwarf_Die& parent, uint32_t scope, int depth, size_t& budget) {
+  Dwarf_Die die;
+  if (depth > kMaxDepth || dwarf_child(&parent, &die) != 0) return;
+  do {
+    if (budget == 0) return;
+    --budget;
+    switch (dwarf_tag(&die)) {
+      case DW_TAG_subprogram: {
+        const size_t before = unit.functions.size();
+        add_ranges(die, static_cast<uint32_t>(unit.dies.size()), unit.functions);
+        if (unit.functions.size() != before) unit.dies.push_back(die);
+        if (scope != kNoScope && !dwarf_hasattr(&die, DW_AT_linkage_name))
+          unit.enclosing.emplace(dwarf_dieoffset(&die), scope);
+        [[fallthrough]];
+      }
+      case DW_TAG_namespace:
+      case DW_TAG_module:
+      case DW_TAG_class_type:
+      case DW_TAG_structure_type:
+      case DW_TAG_union_type:
+        if (dwarf_haschildren(&die) != 1) break;
+        unit.scopes.push_back({die, scope});
+        index_children(unit, die, static_cast<uint32_t>(unit.scopes.size() - 1), depth + 1, budget);
+        break;
+      case DW_TAG_lexical_block: index_children(unit, die, scope, depth + 1, budget); break;
+      default: break;
+    }
+  } while (next_sibling(die));
+}
+
+// Every inlined or concrete copy of a function leads to the one entry that describes it.
+Dwarf_Die origin_of(Dwarf_Die die) {
+  for (int steps = 0; steps < 16; ++steps) {
+    Dwarf_Attribute attribute;
+    Dwarf_Die next;
+    if ((dwarf_attr(&die, DW_AT_abstract_origin, &attribute) == nullptr &&
+         dwarf_attr(&die, DW_AT_specification, &attribute) == nullptr) ||
+        dwarf_formref_die(&attribute, &next) == nullptr)
+      break;
+    die = next;
+  }
+  return die;
 }
 
 const char* linkage_name(Dwarf_Die& die) {
@@ -135,59 +189,50 @@ const char* linkage_name(Dwarf_Die& die) {
   return nullptr;
 }
 
-void Info::index_children(Unit& unit, Dwarf_Die& parent, const std::string& scope, int depth, size_t& budget) {
-  Dwarf_Die die;
-  if (depth > kMaxDepth || dwarf_child(&parent, &die) != 0) return;
+bool is_closure(Dwarf_Die& type) {
+  Dwarf_Die member;
+  if (dwarf_child(&type, &member) != 0) return false;
+  int members = 0;
   do {
-    if (budget == 0) return;
-    --budget;
-    const int tag = dwarf_tag(&die);
-    switch (tag) {
-      case DW_TAG_subprogram: {
-        const size_t before = unit.functions.size();
-        add_ranges(die, static_cast<uint32_t>(unit.dies.size()), unit.functions);
-        if (unit.functions.size() != before) unit.dies.push_back(die);
-        if (!scope.empty() && !dwarf_hasattr(&die, DW_AT_linkage_name)) unit.scopes.emplace(dwarf_dieoffset(&die), scope);
-        const char* name = dwarf_diename(&die);
-        index_children(unit, die, name != nullptr ? scope + name + "::" : scope, depth + 1, budget);
-        break;
-      }
-      case DW_TAG_namespace:
-      case DW_TAG_module:
-      case DW_TAG_class_type:
-      case DW_TAG_structure_type:
-      case DW_TAG_union_type: {
-        const char* name = dwarf_diename(&die);
-        const char* unnamed = tag == DW_TAG_namespace ? "(anonymous namespace)" : "{unnamed}";
-        index_children(unit, die, scope + (name != nullptr ? name : unnamed) + "::", depth + 1, budget);
-        break;
-      }
-      case DW_TAG_lexical_block: index_children(unit, die, scope, depth + 1, budget); break;
-      default: break;
+    const char* name = dwarf_tag(&member) == DW_TAG_subprogram ? dwarf_diename(&member) : nullptr;
+    if (name != nullptr && std::string_view(name) == "operator()") return true;
+  } while (++members < 1000 && next_sibling(member));
+  return false;
+}
+
+std::string Info::scope_of(Unit& unit, Dwarf_Off function, int depth) {
+  const auto found = unit.enclosing.find(function);
+  return found != unit.enclosing.end() ? scope_name(unit, found->second, depth) : std::string();
+}
+
+std::string Info::scope_name(Unit& unit, uint32_t index, int depth) {
+  // Deeper only where entries refer to each other in a circle.
+  if (index == kNoScope || depth > 32) return {};
+  auto [die, parent] = unit.scopes[index];
+  const char* name = dwarf_diename(&die);
+  switch (dwarf_tag(&die)) {
+    case DW_TAG_subprogram: {
+      if (const char* mangled = linkage_name(die)) return std::string(qualified_name(demangle(mangled))) + "::";
+      Dwarf_Die origin = origin_of(die);
+      return scope_of(unit, dwarf_dieoffset(&origin), depth + 1) + (name != nullptr ? name : "?") + "::";
     }
-  } while (next_sibling(die));
+    case DW_TAG_namespace:
+      return scope_name(unit, parent, depth + 1) + (name != nullptr ? name : "(anonymous namespace)") + "::";
+    default:
+      return scope_name(unit, parent, depth + 1) + (name != nullptr      ? name
+                                                    : is_closure(die) ? "{lambda}"
+                                                                      : "{unnamed}") + "::";
+  }
 }
 
 const std::string& Info::function_name(Unit& unit, Dwarf_Die& die) {
-  // Every inlined copy leads to the one abstract function, so that is what names are remembered by.
-  Dwarf_Die origin = die;
-  for (int steps = 0; steps < 16; ++steps) {
-    Dwarf_Attribute attribute;
-    Dwarf_Die next;
-    if (dwarf_attr(&origin, DW_AT_abstract_origin, &attribute) == nullptr &&
-        dwarf_attr(&origin, DW_AT_specification, &attribute) == nullptr)
-      break;
-    if (dwarf_formref_die(&attribute, &next) == nullptr) break;
-    origin = next;
-  }
+  Dwarf_Die origin = origin_of(die);
   const auto [known, added] = names_.try_emplace(dwarf_dieoffset(&origin));
   if (!added) return known->second;
-  if (const char* mangled = linkage_name(die)) {
+  if (const char* mangled = linkage_name(die))
     known->second = demangle(mangled);
-  } else if (const char* name = dwarf_diename(&die)) {
-    const auto scope = unit.scopes.find(dwarf_dieoffset(&origin));
-    known->second = (scope != unit.scopes.end() ? scope->second : "") + name;
-  }
+  else if (const char* name = dwarf_diename(&die))
+    known->second = scope_of(unit, dwarf_dieoffset(&origin), 0) + name;
   return known->second;
 }
 
