@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "render/stack_view.h"
+#include "symbol/runtime_names.h"
 
 namespace fiberprof {
 namespace {
@@ -98,10 +99,17 @@ Section idle(const Profile& profile, GroupBy by, bool all_frames) {
 
 std::vector<uint32_t> shown_frames(const Profile& profile, const Sample& sample, bool all_frames) {
   if (all_frames) return sample.frames;
-  std::vector<uint32_t> frames;
-  const auto runtime = [&](size_t i) { return profile.frames[sample.frames[i]].runtime; };
-  for (const size_t i : fold_runtime(sample.frames.size(), runtime)) frames.push_back(sample.frames[i]);
-  return frames;
+  std::vector<Frame> stack;
+  for (const uint32_t index : sample.frames) {
+    Frame frame;
+    frame.function = profile.frames[index].function;
+    frame.runtime = profile.frames[index].runtime;
+    frame.address = index;  // which it was, to find it again afterwards
+    stack.push_back(std::move(frame));
+  }
+  std::vector<uint32_t> shown;
+  for (const Frame& frame : fold_runtime_frames(std::move(stack))) shown.push_back(static_cast<uint32_t>(frame.address));
+  return shown;
 }
 
 }  // namespace fiberprof

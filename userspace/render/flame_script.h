@@ -80,8 +80,7 @@ inline constexpr std::string_view kFlameScript = R"js(
     const letters = Math.floor((room - 8) / letter);
     let text = '';
     if (letters >= 4) {
-      text = node.full.length <= letters ? node.full : node.brief;
-      if (text.length > letters) text = text.slice(0, letters - 1) + '…';
+      text = node.brief.length > letters ? node.brief.slice(0, letters - 1) + '…' : node.brief;
     }
     node.label.textContent = text;
     // Wide letters of other scripts: measure and cut until it fits.

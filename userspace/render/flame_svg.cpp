@@ -9,6 +9,7 @@
 #include "render/stack_view.h"
 #include "support/duration.h"
 #include "support/text.h"
+#include "symbol/demangle.h"
 
 namespace fiberprof {
 namespace {
@@ -156,11 +157,12 @@ class Picture {
     const double width = root_.total_ns == 0 ? look_.width - 2 * kMargin : static_cast<double>(node.total_ns) * scale;
     const double y = look_.inverted ? top_ + node.depth * kRow : bottom_ - (node.depth + 1) * kRow;
     const std::string name = node.is_reason ? sanitize(node.name.substr(1, node.name.size() - 2)) : sanitize(node.name);
+    const std::string brief = node.is_reason || node.depth == 0 ? name : sanitize(short_name(node.name));
     const bool hidden = width < kNarrowest;
     out_ += "<g class=\"f" + std::string(node.is_reason ? " cap" : "") + "\" tabindex=\"-1\" data-s=\"" +
             std::to_string(node.start_ns) + "\" data-v=\"" + std::to_string(node.total_ns) + "\" data-d=\"" +
             std::to_string(node.depth) + "\" data-r=\"" + xml_escape(node.reason) + "\"" +
-            (hidden ? " style=\"display:none\"" : "") + ">";
+            (brief == name ? "" : " data-b=\"" + xml_escape(brief) + "\"") + (hidden ? " style=\"display:none\"" : "") + ">";
     out_ += "<title>" + xml_escape(name) + "\n" +
             (node.place.empty() ? "" : xml_escape(node.place) + "\n") + xml_lines(facts(node)) + "</title>";
     out_ += "<rect x=\"" + number(x) + "\" y=\"" + number(y) + "\" width=\"" +
@@ -168,7 +170,7 @@ class Picture {
             "\" rx=\"2\" fill=\"" + fill(node) + "\"/>";
     const double letters = (width - 8) / kLetter;
     out_ += "<text x=\"" + number(x + 4) + "\" y=\"" + number(y + 13.5) + "\">" +
-            (letters < 4 ? "" : xml_escape(fit(name, static_cast<size_t>(letters)))) + "</text></g>\n";
+            (letters < 4 ? "" : xml_escape(fit(brief, static_cast<size_t>(letters)))) + "</text></g>\n";
   }
 
   static std::string xml_lines(const std::string& lines) {

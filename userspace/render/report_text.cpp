@@ -7,6 +7,7 @@
 #include "render/table.h"
 #include "support/duration.h"
 #include "support/text.h"
+#include "symbol/demangle.h"
 
 namespace fiberprof {
 namespace {
@@ -163,7 +164,7 @@ class Report {
     const size_t indent = 8;
     size_t widest = 0;
     for (const uint32_t index : row.frames) {
-      widest = std::max(widest, display_width(sanitize(profile_.frames[index].function)));
+      widest = std::max(widest, display_width(sanitize(short_name(profile_.frames[index].function))));
     }
     const size_t room = columns_ > indent + 24 ? columns_ - indent : 24;
     for (size_t i = 0; i < row.frames.size(); ++i) {
@@ -171,7 +172,7 @@ class Report {
       const std::string place = sanitize(short_location(frame.file, frame.line));
       const size_t place_columns = place.empty() ? 0 : display_width(place) + 2;
       const size_t name_columns = std::min(widest, room > place_columns + 16 ? room - place_columns : size_t{16});
-      std::string function = fit(sanitize(frame.function), name_columns);
+      std::string function = fit(sanitize(short_name(frame.function)), name_columns);
       const size_t used = display_width(function);
       if (i == row.culprit) function = style_.bold(function);
       std::string text = std::string(indent, ' ') + function;

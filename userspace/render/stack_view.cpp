@@ -8,18 +8,6 @@
 
 namespace fiberprof {
 
-std::vector<size_t> fold_runtime(size_t count, const std::function<bool(size_t)>& is_runtime) {
-  std::vector<size_t> kept;
-  for (size_t i = 0; i < count; ++i) {
-    // A runtime frame stays only when the program's code called it.
-    if (!is_runtime(i) || (i + 1 < count && !is_runtime(i + 1))) kept.push_back(i);
-  }
-  if (kept.empty()) {
-    for (size_t i = 0; i < count; ++i) kept.push_back(i);
-  }
-  return kept;
-}
-
 size_t culprit(size_t count, const std::function<bool(size_t)>& is_runtime) {
   // Outside of the innermost run of runtime frames; a stack may begin in the C library below the runtime.
   size_t first = 0;

@@ -12,13 +12,7 @@
 
 namespace fiberprof {
 
-// Indices (into a stack of `count` frames, innermost first) of the frames to show. The fiber runtime's own frames
-// are folded: of those between the wait and the program's code only the outermost stays, the function the program
-// called; those below the program's outermost function (the entry of the fiber) go. A stack of runtime frames alone
-// stays whole.
-std::vector<size_t> fold_runtime(size_t count, const std::function<bool(size_t)>& is_runtime);
-
-// The program's own function closest to the wait (index into the folded stack), where a reader should look first.
+// The program's own function closest to the wait (index into a stack of `count` frames, innermost first), where a reader should look first.
 size_t culprit(size_t count, const std::function<bool(size_t)>& is_runtime);
 
 // "log.cpp:42", with the last directory when `directory`; empty when the file is unknown.
