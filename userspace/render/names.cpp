@@ -101,4 +101,24 @@ bool is_idle(const OffCpuEntry& entry) {
   return !entry.on_fiber && entry.cause != OffCpuCause::preempted && entry.cause != OffCpuCause::fault;
 }
 
+std::map<std::string, uint64_t> loss_counts(const Losses& losses) {
+  std::map<std::string, uint64_t> counts = {
+      {"blocked_map_full", losses.blocked_map_full},
+      {"offcpu_map_full", losses.offcpu_map_full},
+      {"stack_map_full", losses.stack_map_full},
+      {"stack_walk_failed", losses.stack_walk_failed},
+      {"stack_truncated", losses.stack_truncated},
+      {"stack_hash_collision", losses.stack_hash_collision},
+      {"user_memory_fault", losses.user_memory_fault},
+      {"worker_map_full", losses.worker_map_full},
+      {"queue_map_full", losses.queue_map_full},
+      {"map_busy", losses.map_busy},
+      {"scratch_preempted", losses.scratch_preempted},
+      {"clipped", losses.clipped},
+  };
+  static_assert(sizeof(Losses) == 12 * sizeof(uint64_t), "a counter was added: name it here");
+  std::erase_if(counts, [](const auto& each) { return each.second == 0; });
+  return counts;
+}
+
 }  // namespace fiberprof

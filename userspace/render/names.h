@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "session/snapshot.h"
@@ -20,5 +21,8 @@ std::string off_cpu_name(const OffCpuEntry& entry);
 // A worker without a fiber that went to sleep by itself: healthy, and in no sum of waiting. One that was preempted or
 // had a page fault between two fibers is not idle.
 bool is_idle(const OffCpuEntry& entry);
+
+// The counters of `losses` that are not zero, by their field's name.
+std::map<std::string, uint64_t> loss_counts(const Losses& losses);
 
 }  // namespace fiberprof

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "render/top_layout.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+
+#include "render/names.h"
+#include "render/stack_view.h"
+#include "render/table.h"
+#include "support/duration.h"
+#include "support/text.h"
+#include "symbol/demangle.h"
+
+namespace fiberprof {
+namespace {
+
+constexpr size_t kReasonColumns = 13;
+constexpr size_t kMaxProcessorLines = 4;
+constexpr size_t kMaxKernelLines = 4;
+
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+// An amount within the interval as an amount per second.
+uint64_t per_second(uint64_t amount, uint64_t interval_ns) {
+  if (interval_ns == 0) return 0;
+  return static_cast<uint64_t>(static_cast<double>(amount) * 1e9 / static_cast<double>(interval_ns));
+}
+
+std::string rate(uint64_t count, uint64_t interval_ns) {
+  if (interval_ns == 0) return "0";
+  const double value = static_cast<double>(count) * 1e9 / static_cast<double>(interval_ns);
+  if (value == 0 || value >= 100) return format_count(static_cast<uint64_t>(std::lround(value)));
+  char text[32];
+  std::snprintf(text, sizeof text, value < 10 ? "%.1f" : "%.0f", value);
+  return text;
+}
+
+std::string depth(double value) {
+  char text[32];
+  if (value >= 1000) return format_count(static_cast<uint64_t>(value));
+  std::snprintf(text, sizeof text, value < 10 ? "%.1f" : "%.0f", value);
+  return text;
+}
+
+std::string number(uint64_t value) { return value < 10'000 ? std::to_string(value) : format_count(value); }
+
+// Recent queue depths, the newest last. The scale goes up with the deepest of them, but a depth below one stays low:
+// an almost empty queue must not look like a mountain.
+std::string history_bar(const std::vector<double>& history, size_t columns) {
+  static constexpr const char* kBlocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  const size_t used = std::min(columns, history.size());
+  const auto first = history.end() - static_cast<std::ptrdiff_t>(used);
+  double top = 8;
+  for (auto value = first; value != history.end(); ++value) top = std::max(top, *value);
+  std::string text(columns - used, ' ');
+  for (auto value = first; value != history.end(); ++value) {
+    text += kBlocks[std::min<size_t>(static_cast<size_t>(*value / top * 7.999), 7)];
+  }
+  return text;
+}
+
+std::string where(const TopStack& stack) {
+  if (stack.frames.empty()) return "";
+  return short_name(stack.frames[std::min(stack.culprit, stack.frames.size() - 1)].function);
+}
+
+class Layout {
+ public:
+  Layout(const TopModel& model, TopView& view, size_t columns, size_t rows)
+      : model_(model), view_(view), columns_(columns), rows_(rows) {}
+
+  std::vector<Line> run() {
+    head();
+    fibers();
+    processors();
+    std::vector<Line> above = std::move(lines_);
+    lines_.clear();
+    kernel();
+    losses();
+    std::vector<Line> below = std::move(lines_);
+    lines_.clear();
+    const size_t fixed = above.size() + below.size() + (view_.live ? 1 : 0);
+    stacks(rows_ > fixed ? rows_ - fixed : 0);
+    std::vector<Line> middle = std::move(lines_);
+    lines_ = std::move(above);
+    append(std::move(middle));
+    append(std::move(below));
+    if (view_.live) {
+      lines_.resize(std::min(lines_.size(), rows_ - 1));
+      while (lines_.size() + 1 < rows_) lines_.emplace_back();
+      keys();
+    }
+    if (lines_.size() > rows_) lines_.resize(rows_);
+    return std::move(lines_);
+  }
+
+ private:
+  Line& line(std::vector<Span> spans = {}) {
+    lines_.emplace_back();
+    for (Span& span : spans) add(std::move(span));
+    return lines_.back();
+  }
+
+  // Appends to the last line; what does not fit is cut.
+  void add(Span span) {
+    Line& last = lines_.back();
+    const size_t used = last.width();
+    if (used >= columns_) return;
+    span.text = fit(span.text, columns_ - used);
+    last.spans.push_back(std::move(span));
+  }
+
+  void append(std::vector<Line> more) {
+    lines_.insert(lines_.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+  }
+
+  void head() {
+    const std::string name = fit(sanitize(model_.process), 24) + " (" + std::to_string(model_.pid) + ")";
+    line({{"fiberprof ", Role::dim}, {name, Role::bold}});
+    const std::string covers = model_.since_start
+                                   ? "since start, " + format_duration(model_.watched_ns)
+                                   : "last " + format_duration(model_.interval_ns) + " of " +
+                                         format_duration(model_.watched_ns);
+    add({"   " + std::string(model_.exact ? "exact" : "sampled") + "   " + covers, Role::dim});
+    if (view_.paused) add({"   PAUSED", Role::warning});
+    if (model_.ended) add({"   the process has ended", Role::warning});
+  }
+
+  void fibers() {
+    line({{"FIBERS", Role::heading}});
+    if (!model_.fibers) {
+      add({"  no registry in this process: states are unknown", Role::dim});
+      return;
+    }
+    const FiberCensus& census = *model_.fibers;
+    const auto state = [&](uint64_t count, const char* name, Role role) {
+      add({"   " + number(count), count == 0 ? Role::dim : role});
+      add({std::string(" ") + name, Role::dim});
+    };
+    add({"  " + number(census.total()) + (census.complete ? "" : "+"), Role::bold});
+    state(census.running, "running", Role::bold);
+    state(census.runnable, "runnable", Role::bold);
+    state(census.blocking, "blocking", Role::bold);
+    state(census.parked, "parked", Role::bold);
+    if (model_.fibers_created != 0) add({"   +" + rate(model_.fibers_created, model_.interval_ns) + "/s", Role::dim});
+    if (census.parked_by.empty()) return;
+    line({{"        ", Role::dim}});
+    bool first = true;
+    for (const ParkedFibers& parked : census.parked_by) {
+      // "chan receive 980 (oldest 3m12s)": the oldest is what finds a leak.
+      const std::string count = number(parked.count);
+      const std::string oldest = parked.oldest_ns >= 1'000'000'000 ? " ≤" + format_duration(parked.oldest_ns) : "";
+      const size_t needed = 3 + parked.reason.size() + 1 + count.size() + display_width(oldest);
+      if (!first && lines_.back().width() + needed > columns_) {
+        add({" …", Role::dim});
+        break;
+      }
+      add({(first ? "" : "   ") + parked.reason, Role::reason, parked.reason});
+      add({" " + count});
+      add({oldest, Role::dim});
+      first = false;
+    }
+  }
+
+  void processors() {
+    if (model_.processors.empty()) return;
+    line({{"QUEUES", Role::heading}, {"  runnable fibers per processor", Role::dim}});
+    if (model_.global_queue != 0) add({"   global " + number(model_.global_queue)});
+    const size_t cell = 38, across = std::max<size_t>(1, columns_ / cell);
+    // The deepest are the ones to look at when not all fit.
+    std::vector<size_t> order(model_.processors.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    const size_t room = across * kMaxProcessorLines;
+    if (order.size() > room) {
+      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+        return model_.processors[a].mean_depth > model_.processors[b].mean_depth;
+      });
+      order.resize(room);
+      add({"   the " + std::to_string(room) + " deepest of " + std::to_string(model_.processors.size()), Role::dim});
+    }
+    for (size_t i = 0; i < order.size(); ++i) {
+      if (i % across == 0) line();
+      const TopProcessor& each = model_.processors[order[i]];
+      add({pad("P" + std::to_string(each.index), 4, Align::right) + " ", Role::dim});
+      add({pad(each.state, 8), each.state == "running" ? Role::normal : Role::dim});
+      add({" " + history_bar(each.history, 8), Role::bar});
+      add({pad(depth(each.mean_depth), 6, Align::right), each.mean_depth >= 1 ? Role::bold : Role::normal});
+      add({pad(format_share(static_cast<uint64_t>(each.idle * 1000), 1000), 6, Align::right) + " idle ", Role::dim});
+    }
+  }
+
+  void stacks(size_t rows) {
+    const std::vector<size_t> order = shown_stacks(model_, view_);
+    if (rows < 3) return;
+    const uint64_t interval = model_.interval_ns;
+    line({{"BLOCKED", Role::heading}});
+    if (model_.stacks.empty()) {
+      add({"  no wait of a fiber ended in this time", Role::dim});
+      return;
+    }
+    add({"  " + format_duration(per_second(model_.blocked_ns, interval)) + "/s", Role::bold});
+    add({" in ", Role::dim});
+    add({rate(model_.waits, interval), Role::bold});
+    add({" waits/s", Role::dim});
+    if (model_.queued_ns * 20 >= model_.blocked_ns) {
+      add({", " + format_share(model_.queued_ns, model_.blocked_ns) + " queued for a processor", Role::normal});
+    }
+    if (!view_.filter.empty() && !view_.searching) add({"   only \"" + sanitize(view_.filter) + "\"", Role::warning});
+    const auto title = [&](const char* text, size_t width, TopSort sort, Align align = Align::right) {
+      add({pad(text, width, align), view_.sort == sort ? Role::bold : Role::dim});
+    };
+    line();
+    title("total/s", 9, TopSort::total);
+    add({"       %", Role::dim});
+    title("waits/s", 9, TopSort::count);
+    add({"    mean", Role::dim});
+    title("max", 8, TopSort::max);
+    add({"  " + pad("reason", kReasonColumns), Role::dim});
+    title("  where", 7, TopSort::name, Align::left);
+    view_.selected = order.empty() ? 0 : std::min(view_.selected, order.size() - 1);
+    place(order, rows - 2);
+  }
+
+  // Rows with their expanded frames, scrolled so that the selected one is in sight.
+  void place(const std::vector<size_t>& order, size_t room) {
+    std::vector<std::vector<Line>> blocks;
+    for (size_t i = 0; i < order.size(); ++i) blocks.push_back(stack_lines(model_.stacks[order[i]], i));
+    if (view_.selected < view_.first) view_.first = view_.selected;
+    const auto height = [&](size_t first) {
+      size_t sum = 0;
+      for (size_t i = first; i <= view_.selected && i < blocks.size(); ++i) sum += blocks[i].size();
+      return sum;
+    };
+    while (view_.first < view_.selected && height(view_.first) > room) ++view_.first;
+    view_.first = blocks.empty() ? 0 : std::min(view_.first, blocks.size() - 1);
+    for (size_t i = view_.first; i < blocks.size() && room != 0; ++i) {
+      for (Line& each : blocks[i]) {
+        if (room == 0) break;
+        // Of a last row that does not fit, say how much is left instead.
+        if (room == 1 && each.stack >= 0 && i + 1 < blocks.size() && !(view_.live && i == view_.selected)) {
+          line({{"          … " + std::to_string(blocks.size() - i) + " more", Role::dim}});
+          room = 0;
+          break;
+        }
+        lines_.push_back(std::move(each));
+        --room;
+      }
+    }
+  }
+
+  std::vector<Line> stack_lines(const TopStack& stack, size_t position) {
+    std::vector<Line> outer = std::move(lines_);
+    lines_.clear();
+    const uint64_t interval = model_.interval_ns;
+    line();
+    lines_.back().stack = static_cast<int>(position);
+    add({pad(format_duration(per_second(stack.total_ns, interval)), 9, Align::right), Role::bold});
+    add({pad(format_share(stack.total_ns, model_.blocked_ns), 8, Align::right)});
+    add({pad(rate(stack.count, interval), 9, Align::right)});
+    add({pad(format_duration(stack.mean_ns()), 8, Align::right)});
+    add({pad(format_duration(stack.max_ns), 8, Align::right)});
+    add({"  " + pad(fit(stack.reason, kReasonColumns), kReasonColumns), Role::reason, stack.reason});
+    add({"  " + sanitize(where(stack))});
+    if (view_.expanded.count(stack.key) != 0) frames(stack);
+    std::vector<Line> result = std::move(lines_);
+    lines_ = std::move(outer);
+    return result;
+  }
+
+  void frames(const TopStack& stack) {
+    const std::string indent(13, ' ');
+    std::string facts = "p50 " + format_duration(percentile(stack.histogram, 0.5, stack.max_ns)) + "   p99 " +
+                        format_duration(percentile(stack.histogram, 0.99, stack.max_ns));
+    if (stack.queued_ns != 0) facts += "   queued " + format_share(stack.queued_ns, stack.total_ns);
+    const std::string shape = sparkline(stack.histogram, 24);
+    line({{indent + facts + "   ", Role::dim}, {shape, Role::bar}});
+    for (size_t i = 0; i < stack.frames.size(); ++i) {
+      const Frame& frame = stack.frames[i];
+      const std::string place = sanitize(short_location(frame.file, frame.line));
+      const size_t room = columns_ > indent.size() + place.size() + 2 ? columns_ - indent.size() - place.size() - 2 : 16;
+      line({{indent + fit(sanitize(short_name(frame.function)), room), i == stack.culprit ? Role::bold : Role::normal},
+            {place.empty() ? "" : "  " + place, Role::dim}});
+    }
+    if (stack.frames.empty()) line({{indent + "(no stack was taken)", Role::dim}});
+  }
+
+  void kernel() {
+    const uint64_t interval = model_.interval_ns;
+    line({{"KERNEL", Role::heading}});
+    if (model_.kernel.empty()) {
+      add({"  no fiber lost its worker", Role::dim});
+    } else {
+      add({"  fibers whose worker thread was taken off its CPU", Role::dim});
+    }
+    if (model_.idle_ns != 0) {
+      add({"; workers idle " + format_duration(per_second(model_.idle_ns, interval)) + "/s", Role::dim});
+    }
+    size_t shown = 0;
+    for (const TopKernelWait& wait : model_.kernel) {
+      if (shown++ == kMaxKernelLines) break;
+      line();
+      add({pad(format_duration(per_second(wait.total_ns, interval)), 9, Align::right), Role::bold});
+      add({pad(rate(wait.count, interval), 17, Align::right)});
+      add({pad(format_duration(wait.count == 0 ? 0 : wait.total_ns / wait.count), 8, Align::right)});
+      add({pad(format_duration(wait.max_ns), 8, Align::right)});
+      add({"  " + pad(fit(wait.cause, kReasonColumns), kReasonColumns), Role::reason, wait.cause});
+      add({"  " + sanitize(short_name(wait.function)), wait.on_fiber ? Role::normal : Role::dim});
+    }
+    std::string counted;
+    const auto count = [&](uint64_t amount, const char* name) {
+      if (amount != 0) counted += (counted.empty() ? "" : "   ") + rate(amount, interval) + " " + name + "/s";
+    };
+    count(model_.handoffs, "handoffs");
+    count(model_.overruns, "overruns (>10 ms without a switch)");
+    count(model_.worker_starts, "new workers");
+    if (!counted.empty()) line({{"  " + counted, Role::dim}});
+  }
+
+  void losses() {
+    if (model_.losses.total() == 0) return;
+    std::string causes;
+    for (const auto& [cause, events] : loss_counts(model_.losses)) {
+      causes += (causes.empty() ? "" : ", ") + cause + " " + format_count(events);
+    }
+    line({{"LOST", Role::warning},
+          {"  " + format_count(model_.losses.total()) + " events not recorded (" + causes + ")", Role::normal}});
+  }
+
+  void keys() {
+    if (view_.searching) {
+      line({{"search: ", Role::heading}, {sanitize(view_.filter) + "▏", Role::bold}, {"   Enter keeps, Esc clears", Role::dim}});
+      return;
+    }
+    line();
+    const auto key = [&](const char* name, const char* meaning) {
+      add({name, Role::bold});
+      add({std::string(" ") + meaning + "  ", Role::dim});
+    };
+    key("h", "help");
+    key("↑↓ Enter", "stack");
+    key("/", "search");
+    key("s", "sort");
+    key("F5", view_.group == TopBuilder::Group::stack ? "by reason" : "by stack");
+    key("c", model_.since_start ? "per interval" : "since start");
+    key("p", view_.paused ? "resume" : "pause");
+    key("q", "quit");
+  }
+
+  const TopModel& model_;
+  TopView& view_;
+  size_t columns_, rows_;
+  std::vector<Line> lines_;
+};
+
+}  // namespace
+
+size_t Line::width() const {
+  size_t sum = 0;
+  for (const Span& span : spans) sum += display_width(span.text);
+  return sum;
+}
+
+std::string Line::text() const {
+  std::string all;
+  for (const Span& span : spans) all += span.text;
+  all.erase(all.find_last_not_of(' ') + 1);
+  return all;
+}
+
+std::vector<size_t> shown_stacks(const TopModel& model, const TopView& view) {
+  const std::string wanted = lower(view.filter);
+  const auto matches = [&](const TopStack& stack) {
+    if (wanted.empty() || lower(stack.reason).find(wanted) != std::string::npos) return true;
+    return std::any_of(stack.frames.begin(), stack.frames.end(), [&](const Frame& frame) {
+      return lower(frame.function).find(wanted) != std::string::npos;
+    });
+  };
+  std::vector<size_t> order;
+  for (size_t i = 0; i < model.stacks.size(); ++i) {
+    if (matches(model.stacks[i])) order.push_back(i);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    const TopStack &x = model.stacks[a], &y = model.stacks[b];
+    switch (view.sort) {
+      case TopSort::total: return x.total_ns > y.total_ns;
+      case TopSort::count: return x.count > y.count;
+      case TopSort::max: return x.max_ns > y.max_ns;
+      case TopSort::name: return where(x) < where(y);
+    }
+    return false;
+  });
+  return order;
+}
+
+std::vector<Line> top_layout(const TopModel& model, TopView& view, size_t columns, size_t rows) {
+  return Layout(model, view, columns, rows).run();
+}
+
+std::vector<Line> top_help(size_t columns, size_t rows) {
+  struct Entry {
+    const char *left, *right;
+  };
+  static constexpr Entry kEntries[] = {
+      {"fiberprof top", ""},
+      {"", ""},
+      {"↑ ↓  k j", "choose a stack; PgUp PgDn Home End too"},
+      {"Enter → ←", "show or hide its frames"},
+      {"/", "search: only stacks with these letters; Esc shows all"},
+      {"s  F6", "sort by total, waits, max, name"},
+      {"F5", "group by stack or by reason"},
+      {"c", "numbers of the last interval, or since the start"},
+      {"r", "start counting anew"},
+      {"p  space", "pause; what happens meanwhile is not lost"},
+      {"q  Ctrl-C", "quit"},
+      {"", ""},
+      {"total/s", "time fibers were blocked per second: 8s/s is 8 fibers on average"},
+      {"mean max", "of one wait; max since the start"},
+      {"queued", "part of a wait after its wake-up, in a run queue"},
+      {"FIBERS", "right now, by state; parked by reason, ≤ the longest so far"},
+      {"QUEUES", "mean depth per interval, with its past; idle: share of time"},
+      {"KERNEL", "a fiber held a worker thread that the kernel stopped"},
+      {"", ""},
+      {"any key goes back", ""},
+  };
+  std::vector<Line> lines;
+  for (const Entry& entry : kEntries) {
+    if (lines.size() == rows) break;
+    Line each;
+    const bool heading = *entry.right == '\0';
+    each.spans.push_back({heading ? entry.left : pad(entry.left, 12), heading ? Role::heading : Role::bold, ""});
+    if (!heading) each.spans.push_back({fit(entry.right, columns > 14 ? columns - 14 : 1), Role::normal, ""});
+    lines.push_back(std::move(each));
+  }
+  return lines;
+}
+
+}  // namespace fiberprof

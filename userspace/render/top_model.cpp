@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "render/top_model.h"
+
+#include <fiberprof/registry.h>
+
+#include <algorithm>
+#include <array>
+#include <tuple>
+#include <unordered_map>
+
+#include "render/names.h"
+#include "render/stack_view.h"
+
+namespace fiberprof {
+namespace {
+
+constexpr size_t kHistory = 120;  // refreshes of queue depth kept for the sparkline
+
+// Counters only grow, but two reads of per-CPU values may cross: never go below zero.
+uint64_t since(uint64_t now, uint64_t before) { return now > before ? now - before : 0; }
+
+template <class Key, class Entry, class MakeKey>
+std::map<Key, const Entry*> index_of(const std::vector<Entry>& entries, MakeKey make_key) {
+  std::map<Key, const Entry*> index;
+  for (const Entry& entry : entries) index[make_key(entry)] = &entry;
+  return index;
+}
+
+auto blocked_key(const BlockedEntry& entry) { return std::make_tuple(entry.pid, entry.reason, entry.stack); }
+
+auto off_cpu_key(const OffCpuEntry& entry) {
+  return std::make_tuple(entry.pid, entry.cause, entry.on_fiber, entry.syscall, entry.futex_op, entry.fiber_entry,
+                         entry.user_stack, entry.kernel_stack);
+}
+
+auto queue_key(const QueueEntry& entry) { return std::make_tuple(entry.pid, entry.processor); }
+
+template <class Key, class Entry>
+const Entry& find(const std::map<Key, const Entry*>& index, const Key& key) {
+  static const Entry kNone{};
+  const auto found = index.find(key);
+  return found == index.end() ? kNone : *found->second;
+}
+
+const std::vector<uint64_t>& addresses(const Snapshot& snapshot, StackId stack) {
+  static const std::vector<uint64_t> kNone;
+  const auto found = snapshot.stacks.find(stack);
+  return found == snapshot.stacks.end() ? kNone : found->second;
+}
+
+std::string frames_key(const std::vector<Frame>& frames) {
+  std::string key;
+  for (const Frame& frame : frames) key += frame.function + "\x1f" + std::to_string(frame.line) + "\x1e";
+  return key;
+}
+
+size_t culprit_of(const std::vector<Frame>& frames) {
+  return culprit(frames.size(), [&](size_t i) { return frames[i].runtime; });
+}
+
+}  // namespace
+
+Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint64_t limit) {
+  FiberCensus census;
+  std::array<ParkedFibers, 256> parked{};
+  uint64_t seen = 0;
+  const Result<uint64_t> torn = registry.fibers(
+      [&](const FiberInfo& fiber) {
+        ++seen;
+        switch (fiber.state) {
+          case FIBERPROF_FIBER_RUNNING: ++census.running; break;
+          case FIBERPROF_FIBER_RUNNABLE: ++census.runnable; break;
+          case FIBERPROF_FIBER_BLOCKING: ++census.blocking; break;
+          case FIBERPROF_FIBER_PARKED: {
+            ++census.parked;
+            ParkedFibers& by = parked[fiber.reason];
+            ++by.count;
+            by.oldest_ns = std::max(by.oldest_ns, since(clock_ns, fiber.since_ns));
+            break;
+          }
+          default: break;
+        }
+      },
+      limit);
+  if (!torn) return tl::unexpected(torn.error());
+  census.torn = *torn;
+  census.complete = seen < limit;
+  for (size_t reason = 0; reason < parked.size(); ++reason) {
+    if (parked[reason].count == 0) continue;
+    parked[reason].reason = reason_name(static_cast<uint8_t>(reason));
+    census.parked_by.push_back(std::move(parked[reason]));
+  }
+  std::stable_sort(census.parked_by.begin(), census.parked_by.end(),
+                   [](const ParkedFibers& a, const ParkedFibers& b) { return a.count > b.count; });
+  return census;
+}
+
+void TopBuilder::update(Snapshot snapshot, std::optional<RegistrySummary> summary, std::optional<FiberCensus> census) {
+  if (!any_) {
+    // What was counted between the attach and the first look belongs to the first interval.
+    previous_ = Snapshot{};
+    previous_.time_ns = previous_.attached_ns = snapshot.attached_ns;
+    first_ = previous_;
+    first_summary_ = previous_summary_ = summary;
+    any_ = true;
+  } else {
+    previous_ = std::move(latest_);
+    previous_summary_ = summary_;
+  }
+  latest_ = std::move(snapshot);
+  summary_ = std::move(summary);
+  census_ = std::move(census);
+  const auto before = index_of<std::tuple<uint32_t, uint32_t>>(previous_.queues, queue_key);
+  for (const QueueEntry& queue : latest_.queues) {
+    const QueueEntry& last = find(before, queue_key(queue));
+    const uint64_t ticks = since(queue.ticks, last.ticks);
+    if (ticks == 0) continue;
+    std::deque<double>& means = history_[{queue.pid, queue.processor}].means;
+    means.push_back(static_cast<double>(since(queue.depth_sum, last.depth_sum)) / static_cast<double>(ticks));
+    if (means.size() > kHistory) means.pop_front();
+  }
+}
+
+void TopBuilder::reset() {
+  first_ = latest_;
+  first_summary_ = summary_;
+  history_.clear();
+}
+
+const Snapshot& TopBuilder::base(bool since_start) const {
+  // Just after a reset the interval before it must not come back.
+  return since_start || first_.time_ns > previous_.time_ns ? first_ : previous_;
+}
+
+TopModel TopBuilder::model(const Symbolize& symbolize, Group group, bool since_start) const {
+  const Snapshot& from = base(since_start);
+  TopModel model;
+  model.process = process_;
+  model.pid = pid_;
+  model.exact = exact_;
+  model.since_start = since_start;
+  model.interval_ns = since(latest_.time_ns, from.time_ns);
+  model.watched_ns = since(latest_.time_ns, first_.time_ns);
+  model.fibers = census_;
+  model.losses = latest_.losses;
+  if (summary_) {
+    const std::optional<RegistrySummary>& old = &from == &first_ ? first_summary_ : previous_summary_;
+    model.fibers_created = since(summary_->fibers_created, old ? old->fibers_created : summary_->fibers_created);
+    model.global_queue = summary_->global_queue_depth;
+  }
+  for (const auto& [pid, counters] : latest_.counters) {
+    const auto found = from.counters.find(pid);
+    const ProcessCounters old = found == from.counters.end() ? ProcessCounters{} : found->second;
+    model.handoffs += since(counters.handoffs, old.handoffs);
+    model.overruns += since(counters.overruns, old.overruns);
+    model.worker_starts += since(counters.worker_starts, old.worker_starts);
+  }
+  add_stacks(model, from, symbolize, group);
+  add_kernel(model, from, symbolize);
+  add_processors(model, from);
+  return model;
+}
+
+void TopBuilder::add_stacks(TopModel& model, const Snapshot& from, const Symbolize& symbolize, Group group) const {
+  const auto before = index_of<std::tuple<uint32_t, uint8_t, StackId>>(from.blocked, blocked_key);
+  std::unordered_map<std::string, size_t> rows;
+  for (const BlockedEntry& entry : latest_.blocked) {
+    const BlockedEntry& last = find(before, blocked_key(entry));
+    const uint64_t count = since(entry.count, last.count);
+    if (count == 0) continue;
+    std::vector<Frame> frames;
+    if (group == Group::stack) frames = symbolize(entry.pid, addresses(latest_, entry.stack));
+    // Addresses differ where text does not: two calls on one line, two copies of an inlined function.
+    const std::string key = std::to_string(entry.pid) + "/" + std::to_string(entry.reason) + "/" + frames_key(frames);
+    const auto [slot, inserted] = rows.try_emplace(key, model.stacks.size());
+    if (inserted) {
+      TopStack row;
+      row.key = key;
+      row.reason = reason_name(entry.reason);
+      row.pid = entry.pid;
+      row.culprit = culprit_of(frames);
+      row.frames = std::move(frames);
+      row.histogram.resize(kHistogramBuckets);
+      model.stacks.push_back(std::move(row));
+    }
+    TopStack& row = model.stacks[slot->second];
+    const uint64_t queued = since(entry.queued_ns, last.queued_ns);
+    const uint64_t total = since(entry.parked_ns, last.parked_ns) + queued;
+    row.count += count;
+    row.total_ns += total;
+    row.queued_ns += queued;
+    row.max_ns = std::max(row.max_ns, entry.max_ns);
+    for (size_t i = 0; i < row.histogram.size(); ++i) row.histogram[i] += since(entry.parked[i], last.parked[i]);
+    model.waits += count;
+    model.blocked_ns += total;
+    model.queued_ns += queued;
+  }
+  std::stable_sort(model.stacks.begin(), model.stacks.end(),
+                   [](const TopStack& a, const TopStack& b) { return a.total_ns > b.total_ns; });
+}
+
+void TopBuilder::add_kernel(TopModel& model, const Snapshot& from, const Symbolize& symbolize) const {
+  using Key = decltype(off_cpu_key(OffCpuEntry{}));
+  const auto before = index_of<Key>(from.off_cpu, off_cpu_key);
+  std::map<std::tuple<std::string, bool, std::string>, size_t> rows;
+  for (const OffCpuEntry& entry : latest_.off_cpu) {
+    const OffCpuEntry& last = find(before, off_cpu_key(entry));
+    const uint64_t total = since(entry.total_ns, last.total_ns);
+    if (total == 0) continue;
+    if (is_idle(entry)) {
+      model.idle_ns += total;
+      continue;
+    }
+    std::vector<Frame> frames;
+    std::string function = "(scheduler)";
+    if (entry.on_fiber) {
+      frames = symbolize(entry.pid, addresses(latest_, entry.user_stack));
+      // The C library's function says less than the program's that called it, and `cause` has named the call.
+      const auto program = std::find_if(frames.begin(), frames.end(), [&](const Frame& frame) {
+        return !frame.runtime && frame.binary.find("/libc.so") == std::string::npos &&
+               frame.binary.find("/libc-") == std::string::npos && frame.binary.find("/ld-") == std::string::npos;
+      });
+      if (program != frames.end()) {
+        function = program->function;
+      } else if (entry.fiber_entry != 0) {
+        const std::vector<Frame> spawned = symbolize(entry.pid, {entry.fiber_entry});
+        function = spawned.empty() ? "(fiber)" : spawned.back().function;
+      } else {
+        function = "(fiber)";
+      }
+    }
+    const std::string cause = off_cpu_name(entry);
+    const auto [slot, inserted] = rows.try_emplace({cause, entry.on_fiber, function}, model.kernel.size());
+    if (inserted) {
+      TopKernelWait row;
+      row.cause = cause;
+      row.on_fiber = entry.on_fiber;
+      row.function = function;
+      row.frames = std::move(frames);
+      model.kernel.push_back(std::move(row));
+    }
+    TopKernelWait& row = model.kernel[slot->second];
+    row.count += since(entry.count, last.count);
+    row.total_ns += total;
+    row.max_ns = std::max(row.max_ns, entry.max_ns);
+  }
+  std::stable_sort(model.kernel.begin(), model.kernel.end(),
+                   [](const TopKernelWait& a, const TopKernelWait& b) { return a.total_ns > b.total_ns; });
+}
+
+void TopBuilder::add_processors(TopModel& model, const Snapshot& from) const {
+  const auto before = index_of<std::tuple<uint32_t, uint32_t>>(from.queues, queue_key);
+  std::map<std::pair<uint32_t, uint32_t>, TopProcessor> processors;
+  if (summary_) {  // the registry knows processors that had no tick yet, and the state right now
+    for (const ProcessorInfo& info : summary_->processors) {
+      TopProcessor& row = processors[{pid_, info.index}];
+      row.state = processor_state_name(info.state);
+      row.depth = info.queue_depth;
+    }
+  }
+  for (const QueueEntry& queue : latest_.queues) {
+    const bool known = processors.count({queue.pid, queue.processor}) != 0;
+    TopProcessor& row = processors[{queue.pid, queue.processor}];
+    if (!known) row.depth = queue.last_depth;
+    const QueueEntry& last = find(before, queue_key(queue));
+    row.max_depth = queue.depth_max;
+    const double ticks = static_cast<double>(since(queue.ticks, last.ticks));
+    if (ticks > 0) {
+      row.mean_depth = static_cast<double>(since(queue.depth_sum, last.depth_sum)) / ticks;
+      const auto idle = [](const QueueEntry& entry) { return entry.state_ticks[FIBERPROF_PROCESSOR_IDLE]; };
+      row.idle = static_cast<double>(since(idle(queue), idle(last))) / ticks;
+      if (!known) row.state = row.idle > 0.5 ? "idle" : "running";
+    }
+    const auto history = history_.find({queue.pid, queue.processor});
+    if (history != history_.end()) row.history.assign(history->second.means.begin(), history->second.means.end());
+  }
+  for (auto& [key, row] : processors) {
+    row.pid = key.first;
+    row.index = key.second;
+    model.processors.push_back(std::move(row));
+  }
+}
+
+}  // namespace fiberprof

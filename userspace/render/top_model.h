@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What `fiberprof top` knows at one moment, as plain data: the fibers' states, the processors' queues, the stacks that
+// blocked most and what the workers waited for in the kernel. Views (text, screen, JSON) only draw it.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "process/registry_view.h"
+#include "session/snapshot.h"
+#include "symbol/symbolizer.h"
+
+namespace fiberprof {
+
+struct ParkedFibers {
+  std::string reason;
+  uint64_t count = 0;
+  uint64_t oldest_ns = 0;  // how long the one parked longest has been so
+};
+
+// How many fibers are in which state right now, from the registry.
+struct FiberCensus {
+  uint64_t running = 0, runnable = 0, blocking = 0, parked = 0, torn = 0;
+  std::vector<ParkedFibers> parked_by;  // most first
+  bool complete = true;                 // false: there were more fibers than were looked at
+  uint64_t total() const { return running + runnable + blocking + parked; }
+};
+
+// Counts fibers; torn entries are not counted as fibers. Errors as RegistryView::fibers.
+Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint64_t limit);
+
+struct TopStack {
+  std::string key;  // the same stack keeps its key from one refresh to the next
+  std::string reason;
+  uint32_t pid = 0;
+  uint64_t count = 0, total_ns = 0, queued_ns = 0;  // within the interval; weighted when sampled
+  uint64_t max_ns = 0;                              // longest since the session (or reset) began
+  std::vector<uint64_t> histogram;
+  std::vector<Frame> frames;  // shown ones, innermost first; empty when grouped by reason
+  size_t culprit = 0;         // index into `frames` of the program's function next to the wait
+  uint64_t mean_ns() const { return count == 0 ? 0 : total_ns / count; }
+};
+
+// What worker threads waited for in the kernel.
+struct TopKernelWait {
+  std::string cause;  // "futex wait", "preempted", "fsync (disk)"
+  bool on_fiber = false;
+  uint64_t count = 0, total_ns = 0, max_ns = 0;
+  std::string function;       // the program's function on the worker; the fiber's entry when the stack has none
+  std::vector<Frame> frames;  // user stack, shown frames, innermost first
+};
+
+struct TopProcessor {
+  uint32_t pid = 0, index = 0;
+  std::string state;
+  uint64_t depth = 0;      // now
+  double mean_depth = 0;   // over the interval, from the monitor's ticks
+  uint64_t max_depth = 0;  // since the session began
+  double idle = 0;         // share of the interval's ticks
+  std::vector<double> history;  // mean depth of past intervals, oldest first
+};
+
+struct TopModel {
+  std::string process;
+  uint32_t pid = 0;
+  bool exact = false;
+  bool ended = false;          // the process is gone
+  uint64_t interval_ns = 0;    // what the numbers below cover
+  uint64_t watched_ns = 0;     // since the session (or reset) began
+  bool since_start = false;    // interval_ns is all of watched_ns
+  std::optional<FiberCensus> fibers;  // none: the process has no readable registry
+  uint64_t fibers_created = 0;        // within the interval
+  uint64_t global_queue = 0;
+  std::vector<TopProcessor> processors;
+  std::vector<TopStack> stacks;  // longest total first
+  uint64_t blocked_ns = 0, queued_ns = 0, waits = 0;
+  std::vector<TopKernelWait> kernel;  // longest first; idleness is not in it
+  uint64_t idle_ns = 0;               // workers without a fiber, asleep: healthy
+  uint64_t handoffs = 0, overruns = 0, worker_starts = 0;
+  Losses losses;  // since the session began
+};
+
+// Frames to show of a user stack; the second argument is the innermost address first, as in Snapshot::stacks.
+using Symbolize = std::function<std::vector<Frame>(uint32_t pid, const std::vector<uint64_t>& addresses)>;
+
+// Turns successive snapshots into models. Keeps the first and the last one seen.
+class TopBuilder {
+ public:
+  enum class Group : uint8_t { stack, reason };
+
+  TopBuilder(uint32_t pid, std::string process, bool exact) : pid_(pid), process_(std::move(process)), exact_(exact) {}
+
+  // Takes in a new snapshot and what the registry said at the same time.
+  void update(Snapshot snapshot, std::optional<RegistrySummary> summary, std::optional<FiberCensus> census);
+  // Begins to count anew; the longest waits and the history of queues too.
+  void reset();
+  // What happened between the last two snapshots, or with `since_start` since the first (or the reset).
+  TopModel model(const Symbolize& symbolize, Group group, bool since_start) const;
+
+ private:
+  struct History {
+    std::deque<double> means;
+  };
+  void add_stacks(TopModel& model, const Snapshot& base, const Symbolize& symbolize, Group group) const;
+  void add_kernel(TopModel& model, const Snapshot& base, const Symbolize& symbolize) const;
+  void add_processors(TopModel& model, const Snapshot& base) const;
+  const Snapshot& base(bool since_start) const;
+
+  uint32_t pid_;
+  std::string process_;
+  bool exact_;
+  Snapshot first_, previous_, latest_;
+  bool any_ = false;
+  std::optional<RegistrySummary> first_summary_, previous_summary_, summary_;
+  std::optional<FiberCensus> census_;
+  std::map<std::pair<uint32_t, uint32_t>, History> history_;  // by pid, processor
+};
+
+// One JSON object on one line; times in nanoseconds, over `interval_ns`.
+std::string top_json(const TopModel& model, size_t max_stacks);
+
+}  // namespace fiberprof
