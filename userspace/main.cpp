@@ -6,8 +6,11 @@
 #include <functional>
 #include <iostream>
 
+#include "cli/flame.h"
+#include "cli/list.h"
 #include "cli/options.h"
 #include "cli/report.h"
+#include "cli/top.h"
 
 #if __has_include("cli/completion.h")
 #include "cli/completion.h"
@@ -17,21 +20,9 @@
 #include "cli/doctor.h"
 #define FIBERPROF_HAS_DOCTOR
 #endif
-#if __has_include("cli/flame.h")
-#include "cli/flame.h"
-#define FIBERPROF_HAS_FLAME
-#endif
-#if __has_include("cli/list.h")
-#include "cli/list.h"
-#define FIBERPROF_HAS_LIST
-#endif
 #if __has_include("cli/record.h")
 #include "cli/record.h"
 #define FIBERPROF_HAS_RECORD
-#endif
-#if __has_include("cli/top.h")
-#include "cli/top.h"
-#define FIBERPROF_HAS_TOP
 #endif
 
 namespace fiberprof {
@@ -57,19 +48,13 @@ constexpr const char* kFooter =
     "Environment: NO_COLOR turns colour off.";
 
 void add_commands(CLI::App& app, std::function<int()>& action) {
-#ifdef FIBERPROF_HAS_TOP
   add_top(app, action);
-#endif
 #ifdef FIBERPROF_HAS_RECORD
   add_record(app, action);
 #endif
   add_report(app, action);
-#ifdef FIBERPROF_HAS_FLAME
   add_flame(app, action);
-#endif
-#ifdef FIBERPROF_HAS_LIST
   add_list(app, action);
-#endif
 #ifdef FIBERPROF_HAS_DOCTOR
   add_doctor(app, action);
 #endif

@@ -18,10 +18,6 @@ using nlohmann::json;
 using testing::HasSubstr;
 using testing::Not;
 
-size_t culprit_of(const std::string& frames) {
-  return culprit(frames.size(), [&](size_t i) { return frames[i] == 'r'; });
-}
-
 std::vector<std::string> lines(const std::string& text) {
   std::istringstream stream(text);
   std::vector<std::string> result;
@@ -34,10 +30,25 @@ std::string text(const Profile& profile, GroupBy by = GroupBy::stack, bool all_f
 }
 
 TEST(StackView, CulpritIsTheProgramsFunctionNextToTheWait) {
-  EXPECT_EQ(culprit_of("rruu"), 2U);
-  EXPECT_EQ(culprit_of("uu"), 0U);
-  EXPECT_EQ(culprit_of("uruu"), 2U);  // below the runtime stands the C library
-  EXPECT_EQ(culprit_of("rr"), 0U);
+  const auto of = [](const std::string& frames) {  // 'l' library, 'p' the program's; innermost first
+    return culprit(frames.size(), [&](size_t i) { return frames[i] == 'l'; });
+  };
+  EXPECT_EQ(of("llpp"), 2U);
+  EXPECT_EQ(of("pp"), 0U);
+  EXPECT_EQ(of("lplp"), 1U);
+  EXPECT_EQ(of("ll"), 0U);
+  EXPECT_EQ(of(""), 0U);
+}
+
+TEST(StackView, LibrariesAreToldFromThePrograms) {
+  EXPECT_TRUE(is_library("fiber::Mutex::lock()", "/usr/bin/kvd", true));
+  EXPECT_TRUE(is_library("std::unique_lock<fiber::Mutex>::lock()", "/usr/bin/kvd", false));
+  EXPECT_TRUE(is_library("__libc_recv", "/usr/lib/x86_64-linux-gnu/libc.so.6", false));
+  EXPECT_TRUE(is_library("[uprobes-trampoline]+0xd", "[uprobes-trampoline]", false));
+  EXPECT_TRUE(is_library("f", "libm.so.6", false));
+  EXPECT_FALSE(is_library("kvd::serve(std::string)", "/usr/bin/kvd", false));
+  EXPECT_FALSE(is_library("handle", "/usr/lib/libcart.so", false));
+  EXPECT_FALSE(is_library("", "", false));
 }
 
 TEST(StackView, PercentilesLieInTheirBucketAndBelowTheMaximum) {

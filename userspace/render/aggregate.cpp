@@ -60,7 +60,10 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
       row.process = sample.process;
       row.pid = sample.pid;
       row.culprit = static_cast<uint32_t>(
-          culprit(frames.size(), [&](size_t i) { return profile.frames[frames[i]].runtime; }));
+          culprit(frames.size(), [&](size_t i) {
+            const ProfileFrame& frame = profile.frames[frames[i]];
+            return is_library(frame.function, frame.binary, frame.runtime);
+          }));
       row.frames = std::move(frames);
       section.rows.push_back(std::move(row));
     }

@@ -7,18 +7,26 @@
 #include <cstdio>
 
 namespace fiberprof {
+namespace {
 
-size_t culprit(size_t count, const std::function<bool(size_t)>& is_runtime) {
-  // Outside of the innermost run of runtime frames; a stack may begin in the C library below the runtime.
-  size_t first = 0;
-  for (size_t i = 0; i < count; ++i) {
-    if (is_runtime(i)) {
-      first = i + 1;
-      while (first < count && is_runtime(first)) ++first;
-      break;
-    }
+constexpr std::array<std::string_view, 9> kLibraries = {"libc.so",      "libc-2",   "libm.so", "libpthread", "libstdc++.so",
+                                                        "libc++.so", "libgcc_s", "ld-linux", "ld-musl"};
+
+}  // namespace
+
+bool is_library(std::string_view function, std::string_view binary, bool runtime) {
+  if (runtime || function.starts_with("std::") || function.starts_with("__gnu_cxx::") || binary.starts_with('[')) {
+    return true;
   }
-  return first < count ? first : 0;
+  binary.remove_prefix(binary.rfind('/') + 1);  // npos + 1 is 0
+  return std::any_of(kLibraries.begin(), kLibraries.end(), [&](std::string_view name) { return binary.starts_with(name); });
+}
+
+size_t culprit(size_t count, const std::function<bool(size_t)>& is_library) {
+  for (size_t i = 0; i < count; ++i) {
+    if (!is_library(i)) return i;
+  }
+  return 0;
 }
 
 std::string short_location(const std::string& file, uint32_t line, bool directory) {

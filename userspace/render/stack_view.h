@@ -6,14 +6,20 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "profile/profile.h"
 
 namespace fiberprof {
 
-// The program's own function closest to the wait (index into a stack of `count` frames, innermost first), where a reader should look first.
-size_t culprit(size_t count, const std::function<bool(size_t)>& is_runtime);
+// Whether a frame is the means rather than the cause: the fiber runtime, the C and C++ libraries, the kernel's own
+// mappings ("[vdso]", "[uprobes-trampoline]").
+bool is_library(std::string_view function, std::string_view binary, bool runtime);
+
+// Where a reader should look first: index (in a stack of `count` frames, innermost first) of the innermost frame that
+// is not of a library; 0 when there is none.
+size_t culprit(size_t count, const std::function<bool(size_t)>& is_library);
 
 // "log.cpp:42", with the last directory when `directory`; empty when the file is unknown.
 std::string short_location(const std::string& file, uint32_t line, bool directory = false);

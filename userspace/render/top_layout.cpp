@@ -91,6 +91,7 @@ class Layout {
     lines_ = std::move(above);
     append(std::move(middle));
     append(std::move(below));
+    space_out();
     if (view_.live) {
       lines_.resize(std::min(lines_.size(), rows_ - 1));
       while (lines_.size() + 1 < rows_) lines_.emplace_back();
@@ -118,6 +119,17 @@ class Layout {
 
   void append(std::vector<Line> more) {
     lines_.insert(lines_.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+  }
+
+  // Blank lines before the sections, as long as there is room: the lower ones first, where the eye needs them most.
+  void space_out() {
+    const size_t fixed = view_.live ? 1 : 0;
+    for (size_t i = lines_.size(); i-- > 1;) {
+      const std::vector<Span>& spans = lines_[i].spans;
+      if (spans.empty() || spans.front().role != Role::heading) continue;
+      if (lines_.size() + fixed >= rows_) return;
+      lines_.emplace(lines_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
   }
 
   void head() {
@@ -153,9 +165,9 @@ class Layout {
     line({{"        ", Role::dim}});
     bool first = true;
     for (const ParkedFibers& parked : census.parked_by) {
-      // "chan receive 980 (oldest 3m12s)": the oldest is what finds a leak.
+      // "io read 980 up to 3m12s": the oldest is what finds a leak.
       const std::string count = number(parked.count);
-      const std::string oldest = parked.oldest_ns >= 1'000'000'000 ? " ≤" + format_duration(parked.oldest_ns) : "";
+      const std::string oldest = parked.oldest_ns >= 1'000'000'000 ? " up to " + format_duration(parked.oldest_ns) : "";
       const size_t needed = 3 + parked.reason.size() + 1 + count.size() + display_width(oldest);
       if (!first && lines_.back().width() + needed > columns_) {
         add({" …", Role::dim});
@@ -196,8 +208,10 @@ class Layout {
   }
 
   void stacks(size_t rows) {
-    const std::vector<size_t> order = shown_stacks(model_, view_);
+    std::vector<size_t> order = shown_stacks(model_, view_);
     if (rows < 3) return;
+    const size_t left_out = order.size() > view_.most_stacks ? order.size() - view_.most_stacks : 0;
+    order.resize(order.size() - left_out);
     const uint64_t interval = model_.interval_ns;
     line({{"BLOCKED", Role::heading}});
     if (model_.stacks.empty()) {
@@ -225,6 +239,7 @@ class Layout {
     title("  where", 7, TopSort::name, Align::left);
     view_.selected = order.empty() ? 0 : std::min(view_.selected, order.size() - 1);
     place(order, rows - 2);
+    if (left_out != 0) line({{"          … " + std::to_string(left_out) + " more", Role::dim}});
   }
 
   // Rows with their expanded frames, scrolled so that the selected one is in sight.
@@ -294,12 +309,12 @@ class Layout {
     const uint64_t interval = model_.interval_ns;
     line({{"KERNEL", Role::heading}});
     if (model_.kernel.empty()) {
-      add({"  no fiber lost its worker", Role::dim});
+      add({"  no worker thread was taken off its CPU", Role::dim});
     } else {
-      add({"  fibers whose worker thread was taken off its CPU", Role::dim});
+      add({"  worker threads taken off their CPU", Role::dim});
     }
     if (model_.idle_ns != 0) {
-      add({"; workers idle " + format_duration(per_second(model_.idle_ns, interval)) + "/s", Role::dim});
+      add({"; idle " + format_duration(per_second(model_.idle_ns, interval)) + "/s", Role::dim});
     }
     size_t shown = 0;
     for (const TopKernelWait& wait : model_.kernel) {
@@ -346,8 +361,8 @@ class Layout {
     key("↑↓ Enter", "stack");
     key("/", "search");
     key("s", "sort");
-    key("F5", view_.group == TopBuilder::Group::stack ? "by reason" : "by stack");
-    key("c", model_.since_start ? "per interval" : "since start");
+    key("F5", view_.group == TopBuilder::Group::stack ? "reasons" : "stacks");
+    key("c", model_.since_start ? "interval" : "totals");
     key("p", view_.paused ? "resume" : "pause");
     key("q", "quit");
   }
@@ -422,7 +437,7 @@ std::vector<Line> top_help(size_t columns, size_t rows) {
       {"total/s", "time fibers were blocked per second: 8s/s is 8 fibers on average"},
       {"mean max", "of one wait; max since the start"},
       {"queued", "part of a wait after its wake-up, in a run queue"},
-      {"FIBERS", "right now, by state; parked by reason, ≤ the longest so far"},
+      {"FIBERS", "right now, by state; parked by reason, up to the longest so far"},
       {"QUEUES", "mean depth per interval, with its past; idle: share of time"},
       {"KERNEL", "a fiber held a worker thread that the kernel stopped"},
       {"", ""},

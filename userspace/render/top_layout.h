@@ -36,6 +36,7 @@ struct TopView {
   std::set<std::string> expanded;  // keys of stacks shown with all their frames
   size_t selected = 0;            // index into the shown stacks
   size_t first = 0;               // of the shown stacks: scrolled past
+  size_t most_stacks = SIZE_MAX;
   bool live = false;              // a screen with keys: selection and key line
   bool paused = false;
   bool searching = false;  // the filter is being typed

@@ -55,7 +55,8 @@ std::string frames_key(const std::vector<Frame>& frames) {
 }
 
 size_t culprit_of(const std::vector<Frame>& frames) {
-  return culprit(frames.size(), [&](size_t i) { return frames[i].runtime; });
+  return culprit(frames.size(),
+                 [&](size_t i) { return is_library(frames[i].function, frames[i].binary, frames[i].runtime); });
 }
 
 }  // namespace
@@ -215,10 +216,9 @@ void TopBuilder::add_kernel(TopModel& model, const Snapshot& from, const Symboli
     std::string function = "(scheduler)";
     if (entry.on_fiber) {
       frames = symbolize(entry.pid, addresses(latest_, entry.user_stack));
-      // The C library's function says less than the program's that called it, and `cause` has named the call.
+      // A library's function says less than the program's that called it, and `cause` has named the call.
       const auto program = std::find_if(frames.begin(), frames.end(), [&](const Frame& frame) {
-        return !frame.runtime && frame.binary.find("/libc.so") == std::string::npos &&
-               frame.binary.find("/libc-") == std::string::npos && frame.binary.find("/ld-") == std::string::npos;
+        return !is_library(frame.function, frame.binary, frame.runtime);
       });
       if (program != frames.end()) {
         function = program->function;

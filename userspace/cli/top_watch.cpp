@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "cli/top_watch.h"
+
+#include <utility>
+
+#include "process/target.h"
+
+namespace fiberprof {
+namespace {
+
+// Reading a million fibers takes some 50 ms; what lies beyond is counted as "more".
+constexpr uint64_t kMaxFibers = 1'000'000;
+constexpr size_t kMaxKnown = 50'000;  // stacks; then the memory is given back and filled anew
+
+Result<FiberProcess> choose(const std::string& target) {
+  FiberFinder finder;
+  if (!target.empty()) return finder.resolve(target);
+  std::vector<FiberProcess> all = finder.find_all();
+  const std::string what = "cannot choose a process to watch";
+  if (all.empty()) return fail(what, "none with fiber probes is running", "start one, or see fiberprof list");
+  if (all.size() == 1) return std::move(all.front());
+  std::string names;
+  for (size_t i = 0; i < all.size() && i < 5; ++i) {
+    names += (i == 0 ? "" : ", ") + all[i].name + " (" + std::to_string(all[i].pid) + ")";
+  }
+  if (all.size() > 5) names += ", …";
+  return fail(what, std::to_string(all.size()) + " have fiber probes: " + names, "give the PID of one",
+              ExitCode::usage);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TopWatch>> TopWatch::start(const std::string& target, Tier tier, bool all_frames) {
+  Result<FiberProcess> process = choose(target);
+  if (!process) return tl::unexpected(process.error());
+  SessionOptions options;
+  options.processes = {*process};
+  options.tier = tier;
+  Result<Session> session = Session::start(std::move(options));
+  if (!session) return tl::unexpected(session.error());
+  return std::unique_ptr<TopWatch>(new TopWatch(std::move(*process), std::move(*session), tier, all_frames));
+}
+
+TopWatch::TopWatch(FiberProcess process, Session session, Tier tier, bool all_frames)
+    : process_(std::move(process)),
+      session_(std::move(session)),
+      builder_(process_.pid, process_.name, tier == Tier::exact),
+      all_frames_(all_frames) {
+  if (process_.registry_address != 0) {
+    if (auto registry = RegistryView::open(process_.pid, process_.registry_address)) registry_ = std::move(*registry);
+  }
+  if (auto symbols = ProcessSymbols::open(process_.pid)) symbols_ = std::move(*symbols);
+}
+
+Result<void> TopWatch::refresh() {
+  if (symbols_ && alive()) symbols_->refresh();
+  Result<Snapshot> snapshot = session_.snapshot();
+  if (!snapshot) return tl::unexpected(snapshot.error());
+  std::optional<RegistrySummary> summary;
+  std::optional<FiberCensus> census;
+  if (registry_ && alive()) {
+    if (auto read = registry_->summary()) summary = std::move(*read);
+    if (summary) {
+      if (auto counted = take_census(*registry_, summary->clock_ns, kMaxFibers)) census = std::move(*counted);
+    }
+  }
+  builder_.update(std::move(*snapshot), std::move(summary), std::move(census));
+  return {};
+}
+
+const std::vector<Frame>& TopWatch::symbolize(const std::vector<uint64_t>& addresses) {
+  if (known_.size() > kMaxKnown) known_.clear();
+  const auto [slot, inserted] = known_.try_emplace(addresses);
+  if (inserted && symbols_) slot->second = symbols_->stack(addresses, !all_frames_);
+  return slot->second;
+}
+
+TopModel TopWatch::model(TopBuilder::Group group, bool since_start) {
+  TopModel model = builder_.model(
+      [this](uint32_t, const std::vector<uint64_t>& addresses) { return symbolize(addresses); }, group, since_start);
+  model.ended = !alive();
+  return model;
+}
+
+}  // namespace fiberprof

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// One process being watched: the kernel's counts, the registry and the symbols, brought together for `top`.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "process/registry_view.h"
+#include "render/top_model.h"
+#include "session/session.h"
+#include "support/error.h"
+#include "symbol/symbolizer.h"
+
+namespace fiberprof {
+
+class TopWatch {
+ public:
+  // `target`: a PID, a name, or empty when there is only one process on fibers. Attaches. Errors say what to do.
+  static Result<std::unique_ptr<TopWatch>> start(const std::string& target, Tier tier, bool all_frames);
+
+  // Reads everything once. Errors only when the kernel's counts cannot be read.
+  Result<void> refresh();
+  TopModel model(TopBuilder::Group group, bool since_start);
+  void reset() { builder_.reset(); }
+  bool alive() const { return session_.alive() != 0; }
+  std::vector<int> pidfds() const { return session_.pidfds(); }
+  const std::vector<std::string>& warnings() const { return session_.warnings(); }
+  std::string name() const { return process_.name + " (" + std::to_string(process_.pid) + ")"; }
+
+ private:
+  TopWatch(FiberProcess process, Session session, Tier tier, bool all_frames);
+  const std::vector<Frame>& symbolize(const std::vector<uint64_t>& addresses);
+
+  FiberProcess process_;
+  Session session_;
+  TopBuilder builder_;
+  bool all_frames_;
+  std::unique_ptr<RegistryView> registry_;   // null: none, or not readable
+  std::unique_ptr<ProcessSymbols> symbols_;  // null: not readable
+  std::map<std::vector<uint64_t>, std::vector<Frame>> known_;  // stacks already symbolized
+};
+
+}  // namespace fiberprof
