@@ -6,23 +6,17 @@
 #include <functional>
 #include <iostream>
 
+#include "cli/doctor.h"
 #include "cli/flame.h"
 #include "cli/list.h"
 #include "cli/options.h"
+#include "cli/record.h"
 #include "cli/report.h"
 #include "cli/top.h"
 
 #if __has_include("cli/completion.h")
 #include "cli/completion.h"
 #define FIBERPROF_HAS_COMPLETION
-#endif
-#if __has_include("cli/doctor.h")
-#include "cli/doctor.h"
-#define FIBERPROF_HAS_DOCTOR
-#endif
-#if __has_include("cli/record.h")
-#include "cli/record.h"
-#define FIBERPROF_HAS_RECORD
 #endif
 
 namespace fiberprof {
@@ -49,15 +43,11 @@ constexpr const char* kFooter =
 
 void add_commands(CLI::App& app, std::function<int()>& action) {
   add_top(app, action);
-#ifdef FIBERPROF_HAS_RECORD
   add_record(app, action);
-#endif
   add_report(app, action);
   add_flame(app, action);
   add_list(app, action);
-#ifdef FIBERPROF_HAS_DOCTOR
   add_doctor(app, action);
-#endif
 #ifdef FIBERPROF_HAS_COMPLETION
   add_completion(app, action);
 #endif

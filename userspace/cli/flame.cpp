@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "cli/flame.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <iostream>
 #include <memory>
 
 #include "cli/options.h"
+#include "process/target.h"
 #include "profile/profile.h"
 #include "render/flame_svg.h"
 #include "render/flame_tree.h"
+#include "session/recorder.h"
+#include "support/duration.h"
+#include "support/text.h"
 
 namespace fiberprof {
 namespace {
@@ -24,6 +30,8 @@ struct Options {
   bool folded = false;
 };
 
+std::atomic<bool> interrupted{false};
+
 bool is_pid(const std::string& text) {
   return !text.empty() && text.size() <= 10 &&
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; }) &&
@@ -32,7 +40,23 @@ bool is_pid(const std::string& text) {
 
 Result<Profile> load(const Options& options) {
   if (!is_pid(options.source)) return read_profile(options.source);
-  return fail("cannot record pid " + options.source, "this build has no recorder", "give a recording");
+  FiberFinder finder;
+  const Result<FiberProcess> process = finder.resolve(options.source);
+  if (!process) return tl::unexpected(process.error());
+  RecordOptions recording;
+  recording.session.processes = {*process};
+  recording.command = "fiberprof flame " + options.source;
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = true; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // a second Ctrl-C ends fiberprof
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  Result<Recorder> recorder = Recorder::start(std::move(recording));
+  if (!recorder) return tl::unexpected(recorder.error());
+  std::cerr << "recording " << sanitize(process->name) << " for " << format_duration(options.duration_ns)
+            << "; Ctrl-C draws what there is\n";
+  recorder->wait(options.duration_ns, interrupted);
+  return recorder->finish();
 }
 
 int flame(const Options& options) {

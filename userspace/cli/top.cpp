@@ -23,8 +23,8 @@
 namespace fiberprof {
 namespace {
 
-constexpr size_t kTextStacks = 10;  // shown by the plain text, with up to 40 lines in all
-constexpr size_t kTextRows = 40;
+constexpr size_t kTextStacks = 10;  // in plain text
+constexpr size_t kTextRows = 64;
 constexpr size_t kExpandedOnce = 3;  // --once shows the frames of the first ones: nobody can press Enter
 
 struct Options {

@@ -2,17 +2,18 @@
 #include <algorithm>
 #include <ctime>
 
+#include "render/names.h"
 #include "render/report.h"
 #include "render/stack_view.h"
 #include "render/table.h"
 #include "support/duration.h"
 #include "support/text.h"
-#include "symbol/demangle.h"
 
 namespace fiberprof {
 namespace {
 
 constexpr size_t kMaxNameColumns = 24;
+constexpr size_t kMaxOffCpuStacks = 4;  // preemption finds every function once in a while; the first ones tell
 
 std::string plural(uint64_t count, const std::string& noun) {
   return format_count(count) + " " + noun + (count == 1 ? "" : "s");
@@ -80,20 +81,20 @@ class Report {
       line("         " + format_count(totals.open) + " of them had not ended: " + format_duration(totals.open_ns) +
            " so far");
     }
-    rows(section, "waits");
+    rows(section, "waits", options_.rows);
   }
 
   void off_cpu_section(const Section& section) {
     if (section.rows.empty()) return;
     title("OFF CPU", format_duration(section.totals.total_ns) + ": the kernel took the worker thread with the fiber on it");
-    rows(section, "times");
+    rows(section, "times", options_.by == GroupBy::stack ? std::min(options_.rows, kMaxOffCpuStacks) : options_.rows);
   }
 
   void idle_section(const Section& section) {
     if (section.rows.empty()) return;
     title("IDLE", format_duration(section.totals.total_ns) +
                       ": worker threads without a fiber slept. Healthy; in no sum above.");
-    if (options_.by == GroupBy::worker) rows(section, "times");
+    if (options_.by == GroupBy::worker) rows(section, "times", options_.rows);
   }
 
   std::string label(const Row& row) const {
@@ -107,10 +108,10 @@ class Report {
     }
   }
 
-  void rows(const Section& section, const std::string& unit) {
+  void rows(const Section& section, const std::string& unit, size_t most) {
     several_ = std::any_of(section.rows.begin(), section.rows.end(),
                            [&](const Row& row) { return row.pid != section.rows.front().pid; });
-    const size_t shown = options_.rows == 0 ? section.rows.size() : std::min(options_.rows, section.rows.size());
+    const size_t shown = most == 0 ? section.rows.size() : std::min(most, section.rows.size());
     bool histograms = false;
     for (size_t i = 0; i < shown; ++i) histograms |= percentile(section.rows[i].histogram, 1, UINT64_MAX) != 0;
     std::vector<Column> titles = {{"total"}, {"%"}, {unit}, {"mean"}, {"max"}};
@@ -164,7 +165,7 @@ class Report {
     const size_t indent = 8;
     size_t widest = 0;
     for (const uint32_t index : row.frames) {
-      widest = std::max(widest, display_width(sanitize(short_name(profile_.frames[index].function))));
+      widest = std::max(widest, display_width(display_name(profile_.frames[index].function)));
     }
     const size_t room = columns_ > indent + 24 ? columns_ - indent : 24;
     for (size_t i = 0; i < row.frames.size(); ++i) {
@@ -172,7 +173,7 @@ class Report {
       const std::string place = sanitize(short_location(frame.file, frame.line));
       const size_t place_columns = place.empty() ? 0 : display_width(place) + 2;
       const size_t name_columns = std::min(widest, room > place_columns + 16 ? room - place_columns : size_t{16});
-      std::string function = fit(sanitize(short_name(frame.function)), name_columns);
+      std::string function = fit(display_name(frame.function), name_columns);
       const size_t used = display_width(function);
       if (i == row.culprit) function = style_.bold(function);
       std::string text = std::string(indent, ' ') + function;
@@ -219,8 +220,12 @@ class Report {
   void losses() {
     line();
     uint64_t lost = 0;
-    std::string causes;
+    std::string causes, remarks;
     for (const auto& [cause, events] : profile_.losses) {
+      if (!is_lost(cause)) {
+        remarks += (remarks.empty() ? "" : "; ") + sanitize(cause) + ": " + format_count(events);
+        continue;
+      }
       lost += events;
       causes += (causes.empty() ? "" : ", ") + sanitize(cause) + " " + format_count(events);
     }
@@ -230,6 +235,7 @@ class Report {
       line(style_.warning("LOST") + "  " + plural(lost, "event") + " could not be recorded (" + causes +
            "): the numbers above are too low by them");
     }
+    if (!remarks.empty()) line(style_.dim("Recorded, but " + remarks + "."));
   }
 
   const Profile& profile_;

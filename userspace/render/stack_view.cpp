@@ -6,6 +6,9 @@
 #include <cmath>
 #include <cstdio>
 
+#include "support/text.h"
+#include "symbol/demangle.h"
+
 namespace fiberprof {
 namespace {
 
@@ -13,6 +16,11 @@ constexpr std::array<std::string_view, 9> kLibraries = {"libc.so",      "libc-2"
                                                         "libc++.so", "libgcc_s", "ld-linux", "ld-musl"};
 
 }  // namespace
+
+std::string display_name(std::string_view function) {
+  if (function.starts_with('[') || function.find("+0x") != std::string_view::npos) return sanitize(function);
+  return sanitize(short_name(function));
+}
 
 bool is_library(std::string_view function, std::string_view binary, bool runtime) {
   if (runtime || function.starts_with("std::") || function.starts_with("__gnu_cxx::") || binary.starts_with('[')) {

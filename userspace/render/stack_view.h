@@ -13,6 +13,10 @@
 
 namespace fiberprof {
 
+// A function's name as people read it (short_name(), see symbol/demangle.h), sanitized. Names that are no functions
+// ("[vdso]+0x12", "kvd+0x1234") stay whole.
+std::string display_name(std::string_view function);
+
 // Whether a frame is the means rather than the cause: the fiber runtime, the C and C++ libraries, the kernel's own
 // mappings ("[vdso]", "[uprobes-trampoline]").
 bool is_library(std::string_view function, std::string_view binary, bool runtime);

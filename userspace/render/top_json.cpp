@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <nlohmann/json.hpp>
 
-#include "render/names.h"
 #include "render/stack_view.h"
 #include "render/top_model.h"
+#include "session/profile_builder.h"
 #include "support/text.h"
 
 namespace fiberprof {
@@ -35,7 +35,7 @@ ordered_json fibers_json(const FiberCensus& census) {
 
 ordered_json losses_json(const Losses& losses) {
   ordered_json out = {{"total", losses.total()}};
-  for (const auto& [cause, count] : loss_counts(losses)) out[cause] = count;
+  for (const auto& [cause, count] : named_losses(losses)) out[cause] = count;
   return out;
 }
 

@@ -10,9 +10,9 @@
 #include "render/names.h"
 #include "render/stack_view.h"
 #include "render/table.h"
+#include "session/profile_builder.h"
 #include "support/duration.h"
 #include "support/text.h"
-#include "symbol/demangle.h"
 
 namespace fiberprof {
 namespace {
@@ -67,7 +67,7 @@ std::string history_bar(const std::vector<double>& history, size_t columns) {
 
 std::string where(const TopStack& stack) {
   if (stack.frames.empty()) return "";
-  return short_name(stack.frames[std::min(stack.culprit, stack.frames.size() - 1)].function);
+  return display_name(stack.frames[std::min(stack.culprit, stack.frames.size() - 1)].function);
 }
 
 class Layout {
@@ -281,7 +281,7 @@ class Layout {
     add({pad(format_duration(stack.mean_ns()), 8, Align::right)});
     add({pad(format_duration(stack.max_ns), 8, Align::right)});
     add({"  " + pad(fit(stack.reason, kReasonColumns), kReasonColumns), Role::reason, stack.reason});
-    add({"  " + sanitize(where(stack))});
+    add({"  " + where(stack)});
     if (view_.expanded.count(stack.key) != 0) frames(stack);
     std::vector<Line> result = std::move(lines_);
     lines_ = std::move(outer);
@@ -299,7 +299,7 @@ class Layout {
       const Frame& frame = stack.frames[i];
       const std::string place = sanitize(short_location(frame.file, frame.line));
       const size_t room = columns_ > indent.size() + place.size() + 2 ? columns_ - indent.size() - place.size() - 2 : 16;
-      line({{indent + fit(sanitize(short_name(frame.function)), room), i == stack.culprit ? Role::bold : Role::normal},
+      line({{indent + fit(display_name(frame.function), room), i == stack.culprit ? Role::bold : Role::normal},
             {place.empty() ? "" : "  " + place, Role::dim}});
     }
     if (stack.frames.empty()) line({{indent + "(no stack was taken)", Role::dim}});
@@ -325,7 +325,7 @@ class Layout {
       add({pad(format_duration(wait.count == 0 ? 0 : wait.total_ns / wait.count), 8, Align::right)});
       add({pad(format_duration(wait.max_ns), 8, Align::right)});
       add({"  " + pad(fit(wait.cause, kReasonColumns), kReasonColumns), Role::reason, wait.cause});
-      add({"  " + sanitize(short_name(wait.function)), wait.on_fiber ? Role::normal : Role::dim});
+      add({"  " + display_name(wait.function), wait.on_fiber ? Role::normal : Role::dim});
     }
     std::string counted;
     const auto count = [&](uint64_t amount, const char* name) {
@@ -340,7 +340,8 @@ class Layout {
   void losses() {
     if (model_.losses.total() == 0) return;
     std::string causes;
-    for (const auto& [cause, events] : loss_counts(model_.losses)) {
+    for (const auto& [cause, events] : named_losses(model_.losses)) {
+      if (!is_lost(cause)) continue;
       causes += (causes.empty() ? "" : ", ") + cause + " " + format_count(events);
     }
     line({{"LOST", Role::warning},

@@ -10,6 +10,7 @@
 
 #include "render/names.h"
 #include "render/stack_view.h"
+#include "session/names.h"
 
 namespace fiberprof {
 namespace {
