@@ -34,4 +34,4 @@ $(SYM_DIR)/libstacks.so: $(SYM_SRC)
 $(SYM_DIR)/library: tests/symbol/fixtures/calls_library.cpp $(SYM_DIR)/libstacks.so
 	$(CXX) $(SYM_FLAGS) -g -o $@ $^ -Wl,-rpath,'$$ORIGIN'
 
-$(B)/tests/symbol_test: | $(SYM_PLAIN) $(addprefix $(SYM_DIR)/,clang stripped linked library)
+$(B)/tests/symbol_test: | $(B)/tests/programs/parked $(SYM_PLAIN) $(addprefix $(SYM_DIR)/,clang stripped linked library)

@@ -38,7 +38,8 @@ Result<RegistryLayout> RegistryLayout::parse(const char* bytes, size_t size) {
       !size_ok(head.worker_size))
     return wrong("its registry describes structures of impossible sizes");
   if (head.processor_count > kMaxProcessors || head.worker_count > kMaxWorkers ||
-      uint64_t{head.fiber_slab_count} * head.fibers_per_slab > kMaxSlots)
+      uint64_t{head.fiber_slab_count} * head.fibers_per_slab > kMaxSlots ||
+      uint64_t{head.fiber_slab_count} * head.fibers_per_slab * head.fiber_size > kMaxSlotBytes)
     return wrong("its registry claims impossible numbers of fibers, processors or workers");
 
   const size_t described = std::min<size_t>(

@@ -14,12 +14,13 @@
 
 namespace fiberprof {
 
-// Bounds on what a process may claim. Each is far above what a real runtime needs and low enough that the worst lie
-// costs a few hundred megabytes of reading.
+// Bounds on what a process may claim: far above what a real runtime needs, and low enough that the worst lie costs a
+// second or two of reading and no memory to speak of.
 inline constexpr uint32_t kMaxStructSize = 16'384;
 inline constexpr uint32_t kMaxProcessors = 16'384;
-inline constexpr uint32_t kMaxWorkers = 262'144;
-inline constexpr uint64_t kMaxSlots = 64ULL << 20;  // fiber slots
+inline constexpr uint32_t kMaxWorkers = 65'536;
+inline constexpr uint64_t kMaxSlots = 16ULL << 20;      // fiber slots
+inline constexpr uint64_t kMaxSlotBytes = 4ULL << 30;  // all of them together
 
 class RegistryLayout {
  public:

@@ -21,7 +21,8 @@ namespace fiberprof {
 namespace {
 
 constexpr size_t kMaxMapsBytes = 512U << 20;
-constexpr size_t kMaxCachedAddresses = 4'000'000;
+constexpr size_t kMaxCachedAddresses = 1'000'000;
+constexpr size_t kMaxPlaces = 100'000;  // code mappings; the kernel allows 65,530 mappings in all unless told otherwise
 
 std::string with_offset(const std::string& name, uint64_t offset) {
   char text[32];
@@ -52,6 +53,7 @@ std::shared_ptr<BinarySymbols> shared_binary(UniqueFd fd, const std::string& pat
   std::weak_ptr<BinarySymbols>& entry =
       known[Key(info.st_dev, info.st_ino, info.st_ctim.tv_sec, info.st_ctim.tv_nsec)];
   auto binary = entry.lock();
+  if (known.size() > 4096) std::erase_if(known, [&](const auto& item) { return &item.second != &entry && item.second.expired(); });
   if (!binary) entry = binary = std::make_shared<BinarySymbols>(std::move(fd), path, root);
   return binary;
 }
@@ -111,7 +113,7 @@ void Symbols::adopt(const std::vector<Mapping>& maps) {
   };
   for (const Mapping& mapping : maps) {
     // Stacks hold addresses of code only, and a process may have tens of thousands of data mappings.
-    if (!mapping.executable) continue;
+    if (!mapping.executable || places.size() >= kMaxPlaces) continue;
     Place place{mapping, nullptr};
     if (const Place* old = same_as_before(mapping)) {
       place.binary = old->binary;
@@ -125,15 +127,24 @@ void Symbols::adopt(const std::vector<Mapping>& maps) {
     places.push_back(std::move(place));
   }
   // Code that is gone (dlclose, exec) may still be named by stacks taken before.
+  const size_t live = places.size();
   for (const Place& old : places_) {
-    if (!old.binary) continue;
-    const bool covered = std::any_of(places.begin(), places.end(), [&](const Place& place) {
-      return place.mapping.start < old.mapping.end && old.mapping.start < place.mapping.end;
+    if (!old.binary || places.size() >= kMaxPlaces) continue;
+    const auto begin = places.begin(), end = begin + static_cast<ptrdiff_t>(live);
+    const auto after = std::partition_point(begin, end, [&](const Place& place) {
+      return place.mapping.end <= old.mapping.start;
     });
-    if (!covered && places.size() < 100'000) places.push_back(old);
+    if (after == end || after->mapping.start >= old.mapping.end) places.push_back(old);
   }
   std::sort(places.begin(), places.end(),
             [](const Place& a, const Place& b) { return a.mapping.start < b.mapping.start; });
+  // Data mappings come and go all the time; when the code is the same, so are the answers.
+  const bool same = std::equal(places.begin(), places.end(), places_.begin(), places_.end(),
+                               [](const Place& a, const Place& b) {
+                                 return a.mapping.start == b.mapping.start && a.mapping.end == b.mapping.end &&
+                                        a.binary == b.binary && a.mapping.path == b.mapping.path;
+                               });
+  if (same) return;
   places_ = std::move(places);
   frames_.clear();
 }
