@@ -21,7 +21,7 @@ static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight) {
   u64 reason = ARG1(ctx), parked = ARG3(ctx), queued = ARG4(ctx);
   if (parked + queued < min_wait_ns || !(reasons >> (reason & 31) & 1)) return 0;
   key.reason = reason > 255 ? 255 : reason;
-  key.stack = user_stack(SCRATCH_PROBE, REG_IP(ctx), REG_FP(ctx));
+  key.stack = probe_stack(REG_IP(ctx), REG_FP(ctx));
   struct fp_blocked_value* value = blocked_entry(&key);
   if (!value) {
     lost(FP_LOST_BLOCKED_FULL, 1);

@@ -77,12 +77,12 @@ struct {
   __type(value, struct fp_worker);
 } workers SEC(".maps");
 
-/* Process ids in the initial pid namespace; consulted when `filter_processes`. */
+/* By process id in the initial pid namespace. Which are watched, when `filter_processes`. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 4096);
   __type(key, __u32);
-  __type(value, __u32);
+  __type(value, struct fp_process);
 } processes SEC(".maps");
 
 struct {

@@ -85,7 +85,7 @@ static __always_inline void switched_out(void* ctx, int preempted, struct task_s
       }
     }
   }
-  if (fiber) why->user_stack = user_stack(SCRATCH_SWITCH, REG_IP(&regs), REG_FP(&regs));
+  if (fiber) why->user_stack = switch_stack(why->tgid, &regs);
   /* an idle worker sleeps thousands of times a second, always at the same place in the kernel: 1 us each saved */
   if (why->cause != FP_PREEMPTED && (fiber || (why->cause != FP_FUTEX && why->cause != FP_POLL)))
     why->kernel_stack = kernel_stack(ctx);

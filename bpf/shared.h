@@ -82,6 +82,12 @@ struct fp_offcpu_value {
   __u64 histogram[FP_BUCKETS]; /* their sum is the count */
 };
 
+/* Where a process keeps code that is compiled with frame pointers: the program, and the runtime if it is a library of
+ * its own. Both zero: not known. */
+struct fp_process {
+  __u64 code_low[2], code_high[2];
+};
+
 /* A worker thread, by its id in the initial pid namespace. */
 struct fp_worker {
   __u64 record;   /* address of its struct fiberprof_worker in the process */
@@ -89,7 +95,6 @@ struct fp_worker {
   struct fp_offcpu_key why;
 };
 
-/* Where the kernel's own code that runs the session's programs keeps what userspace sets after loading. */
 enum fp_loss {
   FP_LOST_BLOCKED_FULL,
   FP_LOST_OFFCPU_FULL,

@@ -23,6 +23,7 @@ struct fp_scratch {
   u64 base; /* the window holds user memory [base, base + length) */
   u64 length;
   u64 hash;
+  u64 extra[2]; /* return addresses to put after the first frame, see find_caller; 0: none */
   u32 truncated;
   u32 unreadable;
   struct fp_stack stack;
@@ -60,6 +61,16 @@ __attribute__((noinline)) int walk(u32 slot, u64 ip, u64 fp) {
   u32 n = 1;
   u64 hash = mix(HASH_START, ip);
   s->stack.frames[0] = ip;
+  if (s->extra[0]) {
+    s->stack.frames[1] = s->extra[0];
+    hash = mix(hash, s->extra[0]);
+    n = 2;
+    if (s->extra[1]) {
+      s->stack.frames[2] = s->extra[1];
+      hash = mix(hash, s->extra[1]);
+      n = 3;
+    }
+  }
   s->stack.kernel = 0;
   s->truncated = 0;
   s->unreadable = 0;
@@ -67,7 +78,7 @@ __attribute__((noinline)) int walk(u32 slot, u64 ip, u64 fp) {
   volatile u64* base = &s->base;
   volatile u64* length = &s->length;
   *length = 0;
-  for (u32 i = 1; i < FP_MAX_FRAMES; i++) {
+  for (u32 i = n; i < FP_MAX_FRAMES; i++) {
     if (!fp || fp & 7) break;
     u64 at = fp - *base;
     if (at > WINDOW || at + 16 > *length) {
@@ -95,6 +106,59 @@ __attribute__((noinline)) int walk(u32 slot, u64 ip, u64 fp) {
   }
   s->stack.n = n;
   s->hash = hash ? hash : 1;
+  return 1;
+}
+
+/*
+ * libc is built without frame pointers. A thread that leaves the CPU in one of its functions has fp = the frame of the function
+ * F that called libc, so a plain walk starts with F's caller: F itself is missing. Its return address lies between sp
+ * and fp, the first word there that points behind a call instruction in code with frame pointers. If libc uses fp for
+ * something else, it has pushed F's fp before: the first word that points at a frame record further up.
+ * Leaves what it finds in scratch: the return address in extra[0], the frame pointer to go on from in base.
+ */
+#define SCAN_WORDS 96
+
+static __always_inline int in_code(const struct fp_process* process, u64 address) {
+  return (address >= process->code_low[0] && address < process->code_high[0]) ||
+         (address >= process->code_low[1] && address < process->code_high[1]);
+}
+
+static __always_inline int after_call(u64 address) {
+  u8 code[8];
+  if (bpf_probe_read_user(code, sizeof(code), (void*)(address - 8))) return 0;
+  /* call rel32; call *reg; call *disp8(reg); call *rip-relative or disp32(reg), with and without a prefix */
+  return code[3] == 0xe8 || code[6] == 0xff || code[5] == 0xff || code[2] == 0xff || code[1] == 0xff;
+}
+
+__attribute__((noinline)) int find_caller(u32 slot, u32 tgid, u64 sp, u64 fp) {
+  struct fp_scratch* s = bpf_map_lookup_elem(&scratch, &slot);
+  const struct fp_process* process = bpf_map_lookup_elem(&processes, &tgid);
+  if (!s) return 0;
+  s->extra[0] = 0;
+  s->extra[1] = 0;
+  s->base = fp;
+  if (!process) return 0;
+  int lost_fp = fp < sp || fp - sp > 65536;
+  u64 found_fp = 0;
+  if (bpf_probe_read_user(s->window, SCAN_WORDS * 8, (void*)sp)) {
+    u64 room = PAGE - (sp & (PAGE - 1));
+    if (room > SCAN_WORDS * 8) room = SCAN_WORDS * 8;
+    /* a failed read has zeroed the window */
+    if (bpf_probe_read_user(s->window, room, (void*)sp)) return 0;
+  }
+  for (u32 i = 0; i < SCAN_WORDS; i++) {
+    u64 at = sp + i * 8, word = ((u64*)s->window)[i];
+    if (!lost_fp && at >= fp) break;
+    if (lost_fp && !found_fp && word > at && word - at < 65536 && !(word & 7)) {
+      u64 ret = 0;
+      if (!bpf_probe_read_user(&ret, sizeof(ret), (void*)(word + 8)) && in_code(process, ret)) found_fp = word;
+    }
+    if (in_code(process, word) && after_call(word)) {
+      s->extra[0] = word;
+      break;
+    }
+  }
+  if (lost_fp) s->base = found_fp;
   return 1;
 }
 
@@ -157,8 +221,9 @@ static __always_inline u64 store_stack(u32 slot, const struct fp_scratch* s) {
   return 0;
 }
 
-/* User stack of the current task, whose user registers are known. `slot`: SCRATCH_*. */
-static __always_inline u64 user_stack(u32 slot, u64 ip, u64 fp) {
+/* User stack of the current task at a probe site. */
+static __always_inline u64 probe_stack(u64 ip, u64 fp) {
+  const u32 slot = SCRATCH_PROBE;
   struct fp_scratch* s = bpf_map_lookup_elem(&scratch, &slot);
   if (!s) return 0;
   u64 mine = bpf_get_current_pid_tgid();
@@ -174,6 +239,34 @@ static __always_inline u64 user_stack(u32 slot, u64 ip, u64 fp) {
   }
   lost(FP_LOST_SCRATCH, 1);
   return 0;
+}
+
+/* User stack of a task that is being switched out, where nothing else runs on this CPU. */
+static __always_inline u64 switch_stack(u32 tgid, const struct pt_regs* regs) {
+  const u32 slot = SCRATCH_SWITCH;
+  struct fp_scratch* s = bpf_map_lookup_elem(&scratch, &slot);
+  if (!s) return 0;
+  u64 fp = REG_FP(regs);
+  s->extra[0] = 0;
+  s->extra[1] = 0;
+#if defined(__TARGET_ARCH_x86) /* AArch64's ABI has libc keep frame pointers */
+  const struct fp_process* process = bpf_map_lookup_elem(&processes, &tgid);
+  if (process && !in_code(process, REG_IP(regs))) {
+    u64 record[2];
+    if (find_caller(slot, tgid, REG_SP(regs), fp)) fp = s->base;
+    /* the vdso has frame pointers, its caller in libc has none: the same again, one frame up */
+    if (!s->extra[0] && fp && !bpf_probe_read_user(record, sizeof(record), (void*)fp) && record[1] &&
+        !in_code(process, record[1]) && find_caller(slot, tgid, fp + 16, record[0])) {
+      fp = s->base;
+      s->extra[1] = s->extra[0];
+      s->extra[0] = record[1];
+    }
+  }
+#endif
+  walk(slot, REG_IP(regs), fp);
+  if (s->truncated) lost(FP_LOST_STACK_TRUNCATED, 1);
+  if (s->unreadable) lost(FP_LOST_STACK_WALK, 1);
+  return store_stack(slot, s);
 }
 
 #endif

@@ -3,7 +3,9 @@
 
 #include <fiberprof/registry.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <span>
 
 #include "session/names.h"
 
@@ -13,6 +15,14 @@ namespace {
 std::vector<uint64_t> up_to_last(const uint64_t* begin, const uint64_t* end) {
   while (end != begin && end[-1] == 0) --end;
   return {begin, end};
+}
+
+// A kernel stack without its innermost frames up to schedule(): they are the tracepoint's own, the same in each.
+std::span<const uint64_t> without_tracing(std::span<const uint64_t> stack) {
+  for (size_t i = std::min<size_t>(stack.size(), 10); i-- > 0;)
+    if (const auto& name = kernel_frame(stack[i]).function; name == "schedule" || name == "__schedule")
+      return stack.subspan(i);
+  return stack;
 }
 
 }  // namespace
@@ -105,7 +115,7 @@ void ProfileBuilder::add_off_cpu(const Snapshot& snapshot) {
     sample.process = names_[entry.pid];
     sample.name = function_name(entry.pid, entry.fiber_entry);
     if (const auto stack = snapshot.stacks.find(entry.kernel_stack); stack != snapshot.stacks.end())
-      for (const uint64_t address : stack->second) {
+      for (const uint64_t address : without_tracing(stack->second)) {
         const auto& frames = frames_of(entry.pid, address, Kind::kernel);
         sample.frames.insert(sample.frames.end(), frames.begin(), frames.end());
       }

@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,6 +11,7 @@
 #include <set>
 #include <string>
 
+#include "process/maps.h"
 #include "process/registry_view.h"
 #include "session/bpf_handles.h"
 #include "session/libbpf_log.h"
@@ -38,6 +40,25 @@ bool is_usable_at(const Probe& probe, NopForm form) {
     case NopForm::nop5: return probe.nop5;
   }
   return false;
+}
+
+// The code of the program itself and of the binary with the runtime: what is compiled with frame pointers.
+fp_process code_of(const FiberProcess& process) {
+  fp_process code{};
+  char executable[4096];
+  const auto link = "/proc/" + std::to_string(process.pid) + "/exe";
+  const ssize_t length = readlink(link.c_str(), executable, sizeof executable);
+  const std::string paths[] = {std::string(executable, length > 0 ? static_cast<size_t>(length) : 0),
+                               process.binary_path};
+  const auto maps = read_maps(process.pid);
+  if (!maps) return code;
+  for (const Mapping& mapping : *maps)
+    for (size_t i = 0; i < 2; ++i) {
+      if (!mapping.executable || !mapping.is_file() || mapping.path != paths[i]) continue;
+      if (!code.code_high[i]) code.code_low[i] = mapping.start;
+      code.code_high[i] = mapping.end;
+    }
+  return code;
 }
 
 }  // namespace
@@ -122,12 +143,11 @@ Result<void> Session::load() {
                 error == -EPERM ? "run as root or with CAP_BPF and CAP_PERFMON; before Linux 5.11 also raise ulimit -l"
                                 : "run fiberprof doctor");
   }
-  if (s.skeleton->rodata->filter_processes)
-    for (const FiberProcess& process : s.options.processes) {
-      const uint32_t one = 1;
-      if (bpf_map__update_elem(s.skeleton->maps.processes, &process.pid, sizeof process.pid, &one, sizeof one, BPF_ANY))
-        return fail("cannot watch " + describe(process), std::strerror(errno), "watch fewer processes");
-    }
+  for (const FiberProcess& process : s.options.processes) {
+    const fp_process value = code_of(process);
+    if (bpf_map__update_elem(s.skeleton->maps.processes, &process.pid, sizeof process.pid, &value, sizeof value, BPF_ANY))
+      return fail("cannot watch " + describe(process), std::strerror(errno), "watch fewer processes");
+  }
   s.reader = std::make_unique<SnapshotReader>(*s.skeleton, s.cpus);
   return {};
 }
