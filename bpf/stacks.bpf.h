@@ -118,28 +118,35 @@ __attribute__((noinline)) int walk(u32 slot, u64 ip, u64 fp) {
  */
 #define SCAN_WORDS 96
 
-static __always_inline int in_code(const struct fp_process* process, u64 address) {
-  return (address >= process->code_low[0] && address < process->code_high[0]) ||
-         (address >= process->code_low[1] && address < process->code_high[1]);
+/* Inside a loop these are global for the same reason as above: found or not, the rest looks the same. */
+__attribute__((noinline)) int in_code(u32 tgid, u64 address) {
+  const struct fp_process* process = bpf_map_lookup_elem(&processes, &tgid);
+  if (!process) return 1; /* not known: as if all code had frame pointers */
+  if (address >= process->code_low[0] && address < process->code_high[0]) return 1;
+  return address >= process->code_low[1] && address < process->code_high[1];
 }
 
-static __always_inline int after_call(u64 address) {
+__attribute__((noinline)) int is_return_address(u32 tgid, u64 address) {
   u8 code[8];
-  if (bpf_probe_read_user(code, sizeof(code), (void*)(address - 8))) return 0;
+  if (!in_code(tgid, address) || bpf_probe_read_user(code, sizeof(code), (void*)(address - 8))) return 0;
   /* call rel32; call *reg; call *disp8(reg); call *rip-relative or disp32(reg), with and without a prefix */
   return code[3] == 0xe8 || code[6] == 0xff || code[5] == 0xff || code[2] == 0xff || code[1] == 0xff;
 }
 
+/* Whether the word found at `at` is the frame pointer of a function with one. */
+__attribute__((noinline)) int is_frame_pointer(u32 tgid, u64 at, u64 word) {
+  u64 ret = 0;
+  if (word <= at || word - at >= 65536 || word & 7) return 0;
+  return !bpf_probe_read_user(&ret, sizeof(ret), (void*)(word + 8)) && in_code(tgid, ret);
+}
+
 __attribute__((noinline)) int find_caller(u32 slot, u32 tgid, u64 sp, u64 fp) {
   struct fp_scratch* s = bpf_map_lookup_elem(&scratch, &slot);
-  const struct fp_process* process = bpf_map_lookup_elem(&processes, &tgid);
   if (!s) return 0;
+  const int lost_fp = fp < sp || fp - sp > 65536;
   s->extra[0] = 0;
   s->extra[1] = 0;
-  s->base = fp;
-  if (!process) return 0;
-  int lost_fp = fp < sp || fp - sp > 65536;
-  u64 found_fp = 0;
+  s->base = lost_fp ? 0 : fp;
   if (bpf_probe_read_user(s->window, SCAN_WORDS * 8, (void*)sp)) {
     u64 room = PAGE - (sp & (PAGE - 1));
     if (room > SCAN_WORDS * 8) room = SCAN_WORDS * 8;
@@ -147,18 +154,14 @@ __attribute__((noinline)) int find_caller(u32 slot, u32 tgid, u64 sp, u64 fp) {
     if (bpf_probe_read_user(s->window, room, (void*)sp)) return 0;
   }
   for (u32 i = 0; i < SCAN_WORDS; i++) {
-    u64 at = sp + i * 8, word = ((u64*)s->window)[i];
+    const u64 at = sp + i * 8, word = ((u64*)s->window)[i];
     if (!lost_fp && at >= fp) break;
-    if (lost_fp && !found_fp && word > at && word - at < 65536 && !(word & 7)) {
-      u64 ret = 0;
-      if (!bpf_probe_read_user(&ret, sizeof(ret), (void*)(word + 8)) && in_code(process, ret)) found_fp = word;
-    }
-    if (in_code(process, word) && after_call(word)) {
+    if (!s->base && is_frame_pointer(tgid, at, word)) s->base = word;
+    if (is_return_address(tgid, word)) {
       s->extra[0] = word;
       break;
     }
   }
-  if (lost_fp) s->base = found_fp;
   return 1;
 }
 
@@ -250,13 +253,12 @@ static __always_inline u64 switch_stack(u32 tgid, const struct pt_regs* regs) {
   s->extra[0] = 0;
   s->extra[1] = 0;
 #if defined(__TARGET_ARCH_x86) /* AArch64's ABI has libc keep frame pointers */
-  const struct fp_process* process = bpf_map_lookup_elem(&processes, &tgid);
-  if (process && !in_code(process, REG_IP(regs))) {
+  if (!in_code(tgid, REG_IP(regs))) {
     u64 record[2];
     if (find_caller(slot, tgid, REG_SP(regs), fp)) fp = s->base;
     /* the vdso has frame pointers, its caller in libc has none: the same again, one frame up */
     if (!s->extra[0] && fp && !bpf_probe_read_user(record, sizeof(record), (void*)fp) && record[1] &&
-        !in_code(process, record[1]) && find_caller(slot, tgid, fp + 16, record[0])) {
+        !in_code(tgid, record[1]) && find_caller(slot, tgid, fp + 16, record[0])) {
       fp = s->base;
       s->extra[1] = s->extra[0];
       s->extra[0] = record[1];

@@ -19,7 +19,8 @@
 //   start                                 starts one more worker
 //   park REASON AGO_MS                    a fiber that has waited since AGO_MS; its stack is a real one; never ends
 //   semaphores                            -> the semaphores, in the order of the list
-//   sites                                 -> addresses of the sites of blocked and blocked_sampled
+//   addresses                             -> of the semaphores (2 bytes each), how many, of the sites of blocked,
+//                                            blocked_sampled and proc_sample
 //   exec                                  replaces the process by /bin/sleep 1000
 //   quit
 
@@ -426,9 +427,16 @@ std::string command(std::istringstream& words) {
 #define SEMAPHORE(probe, nargs, args) reply += std::to_string(fiber_##probe##_semaphore) + " ";
     FIBERPROF_PROBES(SEMAPHORE)
     return reply;
-  } else if (name == "sites") {
-    return std::to_string(reinterpret_cast<uint64_t>(&fiberprof_site_blocked)) + " " +
-           std::to_string(reinterpret_cast<uint64_t>(&fiberprof_site_blocked_sampled));
+  } else if (name == "addresses") {
+    int count = 0;
+#define COUNT(probe, nargs, args) ++count;
+    FIBERPROF_PROBES(COUNT)
+    std::string reply = std::to_string(reinterpret_cast<uint64_t>(&fiberprof_wait_semaphores)) + " " + std::to_string(count);
+    for (const auto site : {reinterpret_cast<uint64_t>(&fiberprof_site_blocked),
+                            reinterpret_cast<uint64_t>(&fiberprof_site_blocked_sampled),
+                            reinterpret_cast<uint64_t>(&fiberprof_site_proc_sample)})
+      reply += " " + std::to_string(site);
+    return reply;
   } else if (name == "exec") {
     execl("/bin/sleep", "sleep", "1000", nullptr);
     return "error: exec";
