@@ -19,7 +19,7 @@
 //   start                                 starts one more worker
 //   park REASON AGO_MS                    a fiber that has waited since AGO_MS; its stack is a real one; never ends
 //   semaphores                            -> the semaphores, in the order of the list
-//   addresses                             -> of the semaphores (2 bytes each), how many, of the sites of blocked,
+//   addresses                             -> of the first semaphore (2 bytes each), how many, of the sites of blocked,
 //                                            blocked_sampled and proc_sample
 //   exec                                  replaces the process by /bin/sleep 1000
 //   quit
@@ -431,7 +431,7 @@ std::string command(std::istringstream& words) {
     int count = 0;
 #define COUNT(probe, nargs, args) ++count;
     FIBERPROF_PROBES(COUNT)
-    std::string reply = std::to_string(reinterpret_cast<uint64_t>(&fiberprof_wait_semaphores)) + " " + std::to_string(count);
+    std::string reply = std::to_string(reinterpret_cast<uint64_t>(&fiber_park_semaphore)) + " " + std::to_string(count);
     for (const auto site : {reinterpret_cast<uint64_t>(&fiberprof_site_blocked),
                             reinterpret_cast<uint64_t>(&fiberprof_site_blocked_sampled),
                             reinterpret_cast<uint64_t>(&fiberprof_site_proc_sample)})

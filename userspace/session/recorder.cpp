@@ -30,19 +30,20 @@ struct OwnCounts {
   uint64_t waits = 0, fibers = 0;
 };
 
-OwnCounts own_counts(RegistryView& registry) {
-  OwnCounts counts;
-  if (const auto summary = registry.summary()) {
-    counts.fibers = summary->fibers_created;
-    for (const ProcessorInfo& processor : summary->processors)
-      for (const uint64_t parks : processor.parks) counts.waits += parks;
-  }
-  return counts;
+// False, and `counts` as before, when the process cannot be read any more.
+bool own_counts(RegistryView& registry, OwnCounts& counts) {
+  const auto summary = registry.summary();
+  if (!summary) return false;
+  counts = {0, summary->fibers_created};
+  for (const ProcessorInfo& processor : summary->processors)
+    for (const uint64_t parks : processor.parks) counts.waits += parks;
+  return true;
 }
 
 struct Watched {
   std::unique_ptr<RegistryView> registry;  // null: none, or not readable
   OwnCounts first, last;
+  bool current = false;  // `last` was read at the very end: the process had not ended by itself
 };
 
 }  // namespace
@@ -73,7 +74,8 @@ void Recorder::State::open_processes() {
     if (!process.registry_address) continue;
     if (auto view = RegistryView::open(process.pid, process.registry_address)) {
       entry.registry = std::move(*view);
-      entry.first = entry.last = own_counts(*entry.registry);
+      own_counts(*entry.registry, entry.first);
+      entry.last = entry.first;
     }
   }
 }
@@ -85,7 +87,7 @@ void Recorder::State::refresh() {
     if (!entry.registry && process.registry_address)
       if (auto view = RegistryView::open(process.pid, process.registry_address)) entry.registry = std::move(*view);
     if (entry.registry)
-      if (const OwnCounts now = own_counts(*entry.registry); now.waits || now.fibers) entry.last = now;
+      entry.current = own_counts(*entry.registry, entry.last);
   }
   for (auto& [pid, each] : symbols) each->refresh();
 }
@@ -125,7 +127,7 @@ void Recorder::wait(uint64_t duration_ns, const std::atomic<bool>& stop) {
 Result<Profile> Recorder::finish() {
   State& s = *state_;
   if (!s.end_ns) s.end_ns = monotonic_ns();
-  if (s.session.alive()) s.refresh();
+  s.refresh();
   auto snapshot = s.session.snapshot();
   if (!snapshot) return tl::unexpected(snapshot.error());
   ProfileBuilder builder(s.symbols);
@@ -161,6 +163,7 @@ Result<Profile> Recorder::finish() {
     profile.target += (profile.target.empty() ? "" : ", ") + ("pid " + std::to_string(process.pid)) + " (" +
                       process.name + ")";
   for (const auto& [pid, entry] : s.watched) {
+    if (!entry.current) continue;
     profile.counters["fibers_created"] += entry.last.fibers - std::min(entry.first.fibers, entry.last.fibers);
     profile.counters["waits_begun"] += entry.last.waits - std::min(entry.first.waits, entry.last.waits);
   }
