@@ -102,7 +102,8 @@ TEST_F(RecordTest, ATargetThatIsKilledStillGivesARecordingWithNames) {
   const Profile recorded = profile();
   EXPECT_EQ(count(recorded, SampleKind::blocked, "chan receive"), 50u);
   for (const Sample& sample : recorded.samples) {
-    if (sample.reason == "chan receive") EXPECT_TRUE(has_function(recorded, sample, "contract_fiber_entry"));
+    if (sample.reason != "chan receive") continue;
+    EXPECT_TRUE(has_function(recorded, sample, "contract_fiber_entry"));
   }
 }
 

@@ -201,7 +201,15 @@ void add_record(CLI::App& app, std::function<int()>& action) {
       "costs its fiber 1-2 us. Each switch of a worker thread costs about 1 us more\n"
       "unless --no-off-cpu.");
   command->callback([options, command, &action] {
-    for (const auto& word : command->remaining()) options->is_command = options->is_command || word == "--";
+    // "--" is told from a process's name by what the parser leaves over; anything else there is a mistake.
+    std::vector<std::string> unknown;
+    for (const auto& word : command->remaining()) {
+      if (word == "--")
+        options->is_command = true;
+      else
+        unknown.push_back(word);
+    }
+    if (!unknown.empty()) throw CLI::ExtrasError("record", unknown);
     action = [options] { return record(*options); };
   });
   command->allow_extras();
