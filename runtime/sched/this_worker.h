@@ -17,8 +17,15 @@ inline Worker* this_worker() {
   asm volatile("mov fiber_this_worker@gottpoff(%%rip), %0\n\tmov %%fs:(%0), %0" : "=r"(worker));
   return worker;
 #else
-  Worker* this_worker_slow();
-  return this_worker_slow();
+  Worker* worker;
+  std::uint64_t thread_pointer;
+  asm volatile(
+      "adrp %0, :gottprel:fiber_this_worker\n\t"
+      "ldr %0, [%0, :gottprel_lo12:fiber_this_worker]\n\t"
+      "mrs %1, tpidr_el0\n\t"
+      "ldr %0, [%1, %0]"
+      : "=&r"(worker), "=&r"(thread_pointer));
+  return worker;
 #endif
 }
 
