@@ -19,7 +19,10 @@ constexpr std::array<std::string_view, 9> kLibraries = {"libc.so",      "libc-2"
 
 std::string display_name(std::string_view function) {
   if (function.starts_with('[') || function.find("+0x") != std::string_view::npos) return sanitize(function);
-  return sanitize(short_name(function));
+  std::string name = sanitize(short_name(function));
+  constexpr std::string_view kCall = "}::operator()";  // of a lambda: "{lambda#1}" says it all
+  if (name.ends_with(kCall)) name.erase(name.size() - kCall.size() + 1);
+  return name;
 }
 
 bool is_library(std::string_view function, std::string_view binary, bool runtime) {

@@ -10,6 +10,17 @@ namespace {
 
 constexpr size_t kMaxFilter = 64;
 
+void remember(TopView& view, const TopModel& model) {
+  const std::vector<size_t> order = shown_stacks(model, view);
+  view.selected_key = view.selected < order.size() ? model.stacks[order[view.selected]].key : "";
+}
+
+// Back to the first row, whichever stack that will be.
+void to_the_top(TopView& view) {
+  view.selected = view.first = 0;
+  view.selected_key.clear();
+}
+
 void edit_filter(TopView& view, const KeyPress& press) {
   switch (press.key) {
     case Key::enter: view.searching = false; break;
@@ -27,7 +38,7 @@ void edit_filter(TopView& view, const KeyPress& press) {
       break;
     default: break;
   }
-  view.selected = view.first = 0;
+  to_the_top(view);
 }
 
 void expand(TopState& state, const TopModel& model, bool open, bool toggle) {
@@ -35,6 +46,7 @@ void expand(TopState& state, const TopModel& model, bool open, bool toggle) {
   if (state.view.selected >= order.size()) return;
   const std::string& key = model.stacks[order[state.view.selected]].key;
   const bool is_open = state.view.expanded.count(key) != 0;
+  state.view.selected_key = key;
   if (toggle ? is_open : !open) {
     state.view.expanded.erase(key);
   } else {
@@ -45,6 +57,7 @@ void expand(TopState& state, const TopModel& model, bool open, bool toggle) {
 void select(TopView& view, const TopModel& model, long by) {
   const long last = static_cast<long>(shown_stacks(model, view).size()) - 1;
   view.selected = static_cast<size_t>(std::clamp(static_cast<long>(view.selected) + by, 0L, std::max(last, 0L)));
+  remember(view, model);
 }
 
 TopAction letter(TopState& state, const std::string& text, const TopModel& model) {
@@ -89,13 +102,13 @@ TopAction apply_key(TopState& state, const KeyPress& press, const TopModel& mode
     case Key::down: select(view, model, 1); break;
     case Key::page_up: select(view, model, -page); break;
     case Key::page_down: select(view, model, page); break;
-    case Key::home: view.selected = 0; break;
+    case Key::home: to_the_top(view); break;
     case Key::end: select(view, model, static_cast<long>(model.stacks.size())); break;
     case Key::f1: state.help = true; break;
     case Key::f6: return letter(state, "s", model);
     case Key::f5:
       view.group = view.group == TopBuilder::Group::stack ? TopBuilder::Group::reason : TopBuilder::Group::stack;
-      view.selected = view.first = 0;
+      to_the_top(view);
       return TopAction::rebuild;
     case Key::escape:
       view.filter.clear();

@@ -17,7 +17,7 @@
 namespace fiberprof {
 namespace {
 
-constexpr size_t kReasonColumns = 13;
+constexpr size_t kReasonColumns = 12;  // "chan receive"
 constexpr size_t kMaxProcessorLines = 4;
 constexpr size_t kMaxKernelLines = 4;
 
@@ -230,16 +230,25 @@ class Layout {
       add({pad(text, width, align), view_.sort == sort ? Role::bold : Role::dim});
     };
     line();
-    title("total/s", 9, TopSort::total);
-    add({"       %", Role::dim});
-    title("waits/s", 9, TopSort::count);
+    title("total/s", 8, TopSort::total);
+    add({"      %", Role::dim});
+    title("waits/s", 8, TopSort::count);
     add({"    mean", Role::dim});
     title("max", 8, TopSort::max);
     add({"  " + pad("reason", kReasonColumns), Role::dim});
     title("  where", 7, TopSort::name, Align::left);
-    view_.selected = order.empty() ? 0 : std::min(view_.selected, order.size() - 1);
+    select(order);
     place(order, rows - 2);
     if (left_out != 0) line({{"          … " + std::to_string(left_out) + " more", Role::dim}});
+  }
+
+  void select(const std::vector<size_t>& order) {
+    for (size_t i = 0; i < order.size() && !view_.selected_key.empty(); ++i) {
+      if (model_.stacks[order[i]].key != view_.selected_key) continue;
+      view_.selected = i;
+      return;
+    }
+    view_.selected = order.empty() ? 0 : std::min(view_.selected, order.size() - 1);
   }
 
   // Rows with their expanded frames, scrolled so that the selected one is in sight.
@@ -275,9 +284,9 @@ class Layout {
     const uint64_t interval = model_.interval_ns;
     line();
     lines_.back().stack = static_cast<int>(position);
-    add({pad(format_duration(per_second(stack.total_ns, interval)), 9, Align::right), Role::bold});
-    add({pad(format_share(stack.total_ns, model_.blocked_ns), 8, Align::right)});
-    add({pad(rate(stack.count, interval), 9, Align::right)});
+    add({pad(format_duration(per_second(stack.total_ns, interval)), 8, Align::right), Role::bold});
+    add({pad(format_share(stack.total_ns, model_.blocked_ns), 7, Align::right)});
+    add({pad(rate(stack.count, interval), 8, Align::right)});
     add({pad(format_duration(stack.mean_ns()), 8, Align::right)});
     add({pad(format_duration(stack.max_ns), 8, Align::right)});
     add({"  " + pad(fit(stack.reason, kReasonColumns), kReasonColumns), Role::reason, stack.reason});
@@ -320,8 +329,8 @@ class Layout {
     for (const TopKernelWait& wait : model_.kernel) {
       if (shown++ == kMaxKernelLines) break;
       line();
-      add({pad(format_duration(per_second(wait.total_ns, interval)), 9, Align::right), Role::bold});
-      add({pad(rate(wait.count, interval), 17, Align::right)});
+      add({pad(format_duration(per_second(wait.total_ns, interval)), 8, Align::right), Role::bold});
+      add({pad(rate(wait.count, interval), 15, Align::right)});
       add({pad(format_duration(wait.count == 0 ? 0 : wait.total_ns / wait.count), 8, Align::right)});
       add({pad(format_duration(wait.max_ns), 8, Align::right)});
       add({"  " + pad(fit(wait.cause, kReasonColumns), kReasonColumns), Role::reason, wait.cause});
@@ -355,8 +364,9 @@ class Layout {
     }
     line();
     const auto key = [&](const char* name, const char* meaning) {
+      if (!lines_.back().spans.empty()) add({"  "});
       add({name, Role::bold});
-      add({std::string(" ") + meaning + "  ", Role::dim});
+      add({std::string(" ") + meaning, Role::dim});
     };
     key("h", "help");
     key("↑↓ Enter", "stack");

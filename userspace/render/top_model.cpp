@@ -246,7 +246,10 @@ void TopBuilder::add_kernel(TopModel& model, const Snapshot& from, const Symboli
     row.max_ns = std::max(row.max_ns, entry.max_ns);
   }
   std::stable_sort(model.kernel.begin(), model.kernel.end(),
-                   [](const TopKernelWait& a, const TopKernelWait& b) { return a.total_ns > b.total_ns; });
+                   [](const TopKernelWait& a, const TopKernelWait& b) {
+                     // What a fiber lost comes before what the scheduler lost between two fibers.
+                     return std::make_pair(a.on_fiber, a.total_ns) > std::make_pair(b.on_fiber, b.total_ns);
+                   });
 }
 
 void TopBuilder::add_processors(TopModel& model, const Snapshot& from) const {

@@ -79,7 +79,7 @@ struct TopModel {
   std::vector<TopProcessor> processors;
   std::vector<TopStack> stacks;  // longest total first
   uint64_t blocked_ns = 0, queued_ns = 0, waits = 0;
-  std::vector<TopKernelWait> kernel;  // longest first; idleness is not in it
+  std::vector<TopKernelWait> kernel;  // those of fibers first, longest first; idleness is not in it
   uint64_t idle_ns = 0;               // workers without a fiber, asleep: healthy
   uint64_t handoffs = 0, overruns = 0, worker_starts = 0;
   Losses losses;  // since the session began
