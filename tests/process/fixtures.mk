@@ -21,3 +21,4 @@ $(FIX)/fiber_target_shared: tests/process/fixtures/calls_library.cpp $(FIX)/libf
 PROCESS_FIXTURES := $(addprefix $(FIX)/,fiber_target fiber_target_no_pie fiber_target_no_note fiber_target_stripped \
     fiber_target_shared plain)
 $(B)/tests/process_test $(B)/tests/elf_test: | $(PROCESS_FIXTURES)
+$(B)/tests/process_test: | $(B)/bin/fiberprof

@@ -2,6 +2,7 @@
 #include "cli/list.h"
 
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -101,7 +102,8 @@ int run_list(bool json) {
     if (!row.problem.empty())
       std::fprintf(stderr, "fiberprof: process %u (%s): %s\n", row.process.pid, sanitize(row.process.name).c_str(),
                    row.problem.c_str());
-  if (unreadable != 0)
+  // Root cannot read a few hardened processes anywhere; that is worth a line only when it may be why nothing was found.
+  if (unreadable != 0 && (rows.empty() || geteuid() != 0))
     std::fprintf(stderr, "fiberprof: %zu process%s could not be read; %s\n", unreadable, unreadable == 1 ? "" : "es",
                  permission_hint().c_str());
   return static_cast<int>(ExitCode::ok);

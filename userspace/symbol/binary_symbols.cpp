@@ -44,14 +44,10 @@ void BinarySymbols::load_symbols() {
   // A stripped binary still has the dynamic symbols; its debug file has all of them.
   symbols_ = SymbolTable::functions(!own_symbols && debug ? *debug : *file_);
   if (symbols_.size() == 0) symbols_ = SymbolTable::functions(*file_);
-  if (own_dwarf) debug.reset();
-  if (own_dwarf) {
-    // A second handle, as the debug information owns its file.
-    if (auto again = ElfFile::open("/proc/self/fd/" + std::to_string(file_->fd()))) debug.emplace(std::move(*again));
-  }
-  if (!debug || !has_dwarf(*debug)) return;
-  auto alternate = find_alternate_file(*debug, root);
-  dwarf_ = DwarfInfo::open(std::move(*debug), std::move(alternate));
+  const ElfFile& with_dwarf = !own_dwarf && debug ? *debug : *file_;
+  if (!has_dwarf(with_dwarf)) return;
+  const auto alternate = find_alternate_file(with_dwarf, root);
+  dwarf_ = DwarfInfo::open(with_dwarf, alternate ? &*alternate : nullptr);
 }
 
 std::vector<SourceFrame> BinarySymbols::find(uint64_t vaddr) {

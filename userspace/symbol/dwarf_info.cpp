@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "symbol/debug_image.h"
 #include "symbol/demangle.h"
 
 namespace fiberprof {
@@ -17,7 +18,6 @@ constexpr size_t kMaxEntriesPerUnit = 5'000'000;
 constexpr int kMaxDepth = 200;
 constexpr size_t kMaxUnits = 1'000'000;
 constexpr size_t kMaxRanges = 10'000'000;
-constexpr uint64_t kMaxDebugBytes = 4ULL << 30;
 
 struct DwarfEnd {
   void operator()(Dwarf* dwarf) const { dwarf_end(dwarf); }
@@ -66,9 +66,10 @@ bool next_sibling(Dwarf_Die& die) {
 
 class Info final : public DwarfInfo {
  public:
-  Info(ElfFile file, std::optional<ElfFile> alternate) : file_(std::move(file)), alternate_file_(std::move(alternate)) {}
+  Info(std::unique_ptr<DebugImage> image, std::unique_ptr<DebugImage> alternate)
+      : image_(std::move(image)), alternate_image_(std::move(alternate)) {}
 
-  bool load();
+  bool load(bool needs_alternate);
   std::vector<SourceFrame> find(uint64_t vaddr) override;
 
  private:
@@ -97,21 +98,20 @@ class Info final : public DwarfInfo {
   // The inlined calls that lead from `function` to `vaddr`, outermost first.
   void inlined_calls(Dwarf_Die& function, uint64_t vaddr, std::vector<Dwarf_Die>& calls, int depth, size_t& budget);
 
-  ElfFile file_;
-  std::optional<ElfFile> alternate_file_;
+  std::unique_ptr<DebugImage> image_, alternate_image_;
   DwarfHandle alternate_, dwarf_;  // dwarf_ refers to alternate_: destroyed first
   std::vector<Unit> units_;
   std::vector<CodeRange> ranges_;  // index: into units_
   std::unordered_map<Dwarf_Off, std::string> names_;
 };
 
-bool Info::load() {
-  dwarf_.reset(dwarf_begin_elf(file_.handle(), DWARF_C_READ, nullptr));
+bool Info::load(bool needs_alternate) {
+  dwarf_.reset(dwarf_begin_elf(image_->handle(), DWARF_C_READ, nullptr));
   if (!dwarf_) return false;
-  if (file_.section(".gnu_debugaltlink") != nullptr) {
+  if (needs_alternate) {
     // Left alone libdw would open by itself whatever path the file names.
-    if (!alternate_file_) return false;
-    alternate_.reset(dwarf_begin_elf(alternate_file_->handle(), DWARF_C_READ, nullptr));
+    if (!alternate_image_) return false;
+    alternate_.reset(dwarf_begin_elf(alternate_image_->handle(), DWARF_C_READ, nullptr));
     if (!alternate_) return false;
     dwarf_setalt(dwarf_.get(), alternate_.get());
   }
@@ -310,21 +310,11 @@ bool has_dwarf(const ElfFile& file) {
   return false;
 }
 
-std::unique_ptr<DwarfInfo> DwarfInfo::open(ElfFile file, std::optional<ElfFile> alternate) {
-  // Compressed sections say how large they become; zlib reaches 1,032 to 1, so that alone is no bound.
-  uint64_t total = 0;
-  for (const ElfSection& section : file.sections()) {
-    if (section.name.find("debug_") == std::string::npos || section.type == SHT_NOBITS) continue;
-    uint64_t size = section.size;
-    GElf_Chdr header;
-    if ((section.flags & SHF_COMPRESSED) != 0 &&
-        gelf_getchdr(elf_getscn(file.handle(), section.index), &header) != nullptr)
-      size = header.ch_size;
-    total += std::min(size, kMaxDebugBytes);
-    if (total > kMaxDebugBytes) return nullptr;
-  }
-  auto info = std::make_unique<Info>(std::move(file), std::move(alternate));
-  if (!info->load()) return nullptr;
+std::unique_ptr<DwarfInfo> DwarfInfo::open(const ElfFile& file, const ElfFile* alternate) {
+  auto image = DebugImage::build(file);
+  if (!image) return nullptr;
+  auto info = std::make_unique<Info>(std::move(image), alternate != nullptr ? DebugImage::build(*alternate) : nullptr);
+  if (!info->load(file.section(".gnu_debugaltlink") != nullptr)) return nullptr;
   return info;
 }
 

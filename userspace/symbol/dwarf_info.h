@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,8 +23,9 @@ struct SourceFrame {
 // is bounded; at the bound it reads as if nothing were there.
 class DwarfInfo {
  public:
-  // Takes the file that has the .debug_* sections. Null when there are none or they cannot be used.
-  static std::unique_ptr<DwarfInfo> open(ElfFile file, std::optional<ElfFile> alternate);
+  // `file` has the .debug_* sections, `alternate` is the file it shares some with (dwz), or null; neither is needed
+  // afterwards. Null when there are none or they cannot be used.
+  static std::unique_ptr<DwarfInfo> open(const ElfFile& file, const ElfFile* alternate);
   virtual ~DwarfInfo() = default;
   // Frames at a link-time address, innermost first; the last is the function itself. Empty when nothing is known.
   virtual std::vector<SourceFrame> find(uint64_t vaddr) = 0;
