@@ -17,4 +17,14 @@ int on_calibration_switch(u64* ctx) {
   return 0;
 }
 
+__u32 level = 0;
+
+/* Run by fiberprof itself (BPF_PROG_RUN): how deep its pid namespace is nested, which nothing in /proc tells. */
+SEC("raw_tp")
+int own_pid_level(void* ctx) {
+  (void)ctx;
+  level = BPF_CORE_READ((struct task_struct*)bpf_get_current_task(), thread_pid, level);
+  return 0;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

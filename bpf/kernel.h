@@ -20,11 +20,31 @@ typedef __s32 s32;
 typedef __u64 u64;
 typedef __s64 s64;
 
+struct ns_common {
+  unsigned int inum;
+} CORE;
+
+struct pid_namespace {
+  struct ns_common ns;
+} CORE;
+
+struct upid {
+  int nr;
+  struct pid_namespace* ns;
+} CORE;
+
+struct pid {
+  unsigned int level; /* how deep its innermost namespace is nested; 0: the initial one */
+  struct upid numbers[1];
+} CORE;
+
 struct task_struct {
   int pid;  /* of the thread, in the initial pid namespace */
   int tgid; /* of the process */
   void* stack;
   unsigned int __state;
+  struct task_struct* group_leader;
+  struct pid* thread_pid;
 } CORE;
 
 /* Before Linux 5.14 the field had another name and type. */

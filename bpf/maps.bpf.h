@@ -19,6 +19,8 @@ const volatile __u8 filter_processes = 0;  /* only processes in `processes` */
 const volatile __u8 switch_has_state = 0;  /* sched_switch passes the state of the thread that leaves (5.18) */
 const volatile __u64 min_wait_ns = 0;      /* shorter waits are not recorded, nor counted as lost */
 const volatile __u32 reasons = ~0u;        /* bit i: waits of reason i are recorded */
+const volatile __u32 pid_level = 0;        /* fiberprof's own pid namespace: its depth and number; 0: the initial one */
+const volatile __u32 pid_namespace = 0;
 const volatile __u32 worker_fiber_at = 8;  /* where current_fiber and fiber_entry are in struct fiberprof_worker */
 const volatile __u32 worker_entry_at = 16;
 
@@ -69,7 +71,7 @@ struct {
   __type(value, struct fp_counters);
 } counters SEC(".maps");
 
-/* Workers by thread id in the initial pid namespace. */
+/* Workers by thread id. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 8192);
@@ -77,7 +79,7 @@ struct {
   __type(value, struct fp_worker);
 } workers SEC(".maps");
 
-/* By process id in the initial pid namespace. Which are watched, when `filter_processes`. */
+/* By process id. Which are watched, when `filter_processes`. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 4096);
@@ -117,9 +119,30 @@ static __always_inline u32 log2_of(u64 value) {
   return result;
 }
 
+/* Ids of threads and processes are everywhere those that fiberprof itself sees, so that userspace never translates.
+ * 0: not visible from its pid namespace. */
+static __always_inline u32 visible_id(const struct task_struct* task) {
+  if (!pid_level) return BPF_CORE_READ(task, pid);
+  const struct pid* id = BPF_CORE_READ(task, thread_pid);
+  if (!id || BPF_CORE_READ(id, level) < pid_level) return 0;
+  /* not CO-RE: the relocation knows the array but not its length; struct upid has been {int, pointer} since 2007 */
+  struct {
+    int nr;
+    const struct pid_namespace* ns;
+  } number = {};
+  const char* numbers = (const char*)__builtin_preserve_access_index(&id->numbers);
+  if (bpf_probe_read_kernel(&number, sizeof(number), numbers + pid_level * sizeof(number))) return 0;
+  const struct pid_namespace* namespace = number.ns;
+  return BPF_CORE_READ(namespace, ns.inum) == pid_namespace ? number.nr : 0;
+}
+
 /* 0: not one of ours. */
 static __always_inline u32 watched_process(void) {
-  u32 tgid = bpf_get_current_pid_tgid() >> 32;
+  u32 tgid;
+  if (pid_level)
+    tgid = visible_id(BPF_CORE_READ((struct task_struct*)bpf_get_current_task(), group_leader));
+  else
+    tgid = bpf_get_current_pid_tgid() >> 32;
   if (filter_processes && !bpf_map_lookup_elem(&processes, &tgid)) return 0;
   return tgid;
 }

@@ -120,7 +120,8 @@ SEC("tp_btf/sched_switch")
 int on_switch(u64* ctx) {
   struct task_struct* previous = (struct task_struct*)ctx[1];
   struct task_struct* next = (struct task_struct*)ctx[2];
-  u32 tid = previous->pid;
+  u32 tid = previous->pid; /* 0: the idle task */
+  if (pid_level && tid) tid = visible_id(previous);
   if (tid) {
     struct fp_worker* worker = bpf_map_lookup_elem(&workers, &tid);
     if (worker) {
@@ -129,6 +130,7 @@ int on_switch(u64* ctx) {
     }
   }
   tid = next->pid;
+  if (pid_level && tid) tid = visible_id(next);
   if (tid) {
     struct fp_worker* worker = bpf_map_lookup_elem(&workers, &tid);
     if (worker) switched_in(worker);
@@ -138,7 +140,7 @@ int on_switch(u64* ctx) {
 
 SEC("tp_btf/sched_process_exit")
 int on_thread_exit(u64* ctx) {
-  u32 tid = ((struct task_struct*)ctx[0])->pid;
+  u32 tid = visible_id((struct task_struct*)ctx[0]);
   bpf_map_delete_elem(&workers, &tid);
   return 0;
 }
@@ -146,9 +148,9 @@ int on_thread_exit(u64* ctx) {
 /* A process that replaces itself has no workers any more, though the thread that called exec keeps its id. */
 SEC("tp_btf/sched_process_exec")
 int on_exec(u64* ctx) {
-  u32 tid = ((struct task_struct*)ctx[0])->pid;
+  u32 tid = visible_id((struct task_struct*)ctx[0]);
   bpf_map_delete_elem(&workers, &tid);
-  tid = ctx[1]; /* what it was before, when it was not the first thread */
+  tid = ctx[1]; /* what it was before in the initial namespace, when it was not the first thread */
   bpf_map_delete_elem(&workers, &tid);
   return 0;
 }

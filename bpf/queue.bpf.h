@@ -59,14 +59,14 @@ int on_overrun(struct pt_regs* ctx) {
   return 0;
 }
 
-/* Fires on the new worker's own thread: its id needs no translation between pid namespaces. */
+/* Fires on the new worker's own thread, hence the current one. */
 SEC("uprobe")
 int on_worker_start(struct pt_regs* ctx) {
   u32 tgid = watched_process();
   if (!tgid) return 0;
   struct fp_counters* value = counters_of(tgid);
   if (value) ADD(value->worker_starts, 1);
-  u32 tid = bpf_get_current_pid_tgid();
+  u32 tid = visible_id((struct task_struct*)bpf_get_current_task());
   struct fp_worker worker = {.record = ARG2(ctx), .why = {.tgid = tgid}};
   long error = workers_full ? -E2BIG : bpf_map_update_elem(&workers, &tid, &worker, BPF_ANY);
   if (error) {

@@ -88,7 +88,7 @@ struct fp_process {
   __u64 code_low[2], code_high[2];
 };
 
-/* A worker thread, by its id in the initial pid namespace. */
+/* A worker thread, by its id. */
 struct fp_worker {
   __u64 record;   /* address of its struct fiberprof_worker in the process */
   __u64 start_ns; /* off its CPU since; 0: on it */

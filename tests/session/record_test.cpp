@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "fixture.h"
@@ -123,6 +124,41 @@ TEST_F(RecordTest, ACommandIsWatchedFromItsFirstInstructionAndItsExitIsForwarded
   ASSERT_EQ(sscanf(failing.ask("pid").c_str(), "%d", &pid), 1);
   ::kill(pid, SIGKILL);
   EXPECT_EQ(exit_code(failing), 128 + SIGKILL);
+}
+
+// Both in a pid namespace of their own, as in a container: every id the kernel side sees must be translated.
+TEST_F(RecordTest, InsideAPidNamespace) {
+  Child tool({"unshare", "--pid", "--fork", "--mount-proc", kFiberprof, "record", "-q", "--exact", "-o", file_, "--",
+              kTarget, "2"});
+  ASSERT_EQ(tool.line(), "ready");
+  ASSERT_EQ(tool.ask("blocked 11 2 10 1 3"), "fired 11");
+  ASSERT_EQ(tool.ask("mutex 20 2"), "ok");
+  tool.send("quit");
+  EXPECT_EQ(exit_code(tool), 0);
+  const Profile recorded = profile();
+  EXPECT_EQ(count(recorded, SampleKind::blocked, "chan receive"), 11u);
+  EXPECT_EQ(count(recorded, SampleKind::off_cpu, "futex wait"), 2u);
+  for (const Sample& sample : recorded.samples) EXPECT_LT(sample.pid, 100u) << "as seen from inside";
+}
+
+// Only the target in one, watched from outside: its registry tells thread ids that mean nothing out here.
+TEST_F(RecordTest, ATargetInAPidNamespaceFromOutside) {
+  Child target({"unshare", "--pid", "--fork", "--mount-proc", kTarget, "2"});
+  ASSERT_EQ(target.line(), "ready");
+  const auto parent = std::to_string(target.pid());
+  std::ifstream children("/proc/" + parent + "/task/" + parent + "/children");
+  std::string pid;
+  ASSERT_TRUE(children >> pid);
+  Child tool({kFiberprof, "record", "-q", "--exact", "-o", file_, pid});
+  wait_for_probe(target);
+  ASSERT_EQ(target.ask("blocked 11 2 10 1 3"), "fired 11");
+  ASSERT_EQ(target.ask("mutex 20 2"), "ok");
+  target.send("quit");
+  EXPECT_EQ(exit_code(tool), 0);
+  const Profile recorded = profile();
+  EXPECT_EQ(count(recorded, SampleKind::blocked, "chan receive"), 11u);
+  EXPECT_EQ(count(recorded, SampleKind::off_cpu, "futex wait"), 2u);
+  for (const Sample& sample : recorded.samples) EXPECT_EQ(std::to_string(sample.pid), pid);
 }
 
 TEST_F(RecordTest, WhatCannotBeRecordedIsOneLineAndTheRightExitCode) {

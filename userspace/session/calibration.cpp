@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "session/calibration.h"
 
+#include <bpf/bpf.h>
 #include <link.h>
 #include <time.h>
 
@@ -76,6 +77,13 @@ Result<bool> Calibration::switches_seen() {
   const timespec moment{0, 1000000};
   nanosleep(&moment, nullptr);
   return *static_cast<volatile __u64*>(&state_->skeleton->bss->switches) != 0;
+}
+
+Result<uint32_t> Calibration::pid_level() {
+  LIBBPF_OPTS(bpf_test_run_opts, opts);
+  const int error = bpf_prog_test_run_opts(bpf_program__fd(state_->skeleton->progs.own_pid_level), &opts);
+  if (error) return fail("cannot tell the depth of this pid namespace", std::strerror(-error), "run it on the host");
+  return *static_cast<volatile __u32*>(&state_->skeleton->bss->level);
 }
 
 }  // namespace fiberprof

@@ -22,6 +22,9 @@ class Calibration {
   // Attaches to tp_btf/sched_switch, sleeps once and tells whether the program ran.
   Result<bool> switches_seen();
 
+  // How deep this process's pid namespace is nested; 0: it is the initial one.
+  Result<uint32_t> pid_level();
+
   Calibration(Calibration&&) noexcept;
   Calibration& operator=(Calibration&&) noexcept;
   ~Calibration();

@@ -2,6 +2,7 @@
 #include "session/session.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "process/maps.h"
 #include "process/registry_view.h"
 #include "session/bpf_handles.h"
+#include "session/calibration.h"
 #include "session/libbpf_log.h"
 #include "session/preflight.h"
 #include "session/reader.h"
@@ -125,6 +127,15 @@ Result<void> Session::configure() {
   if (!ok) return fail("cannot configure the BPF programs", last_libbpf_warning());
 
   s.skeleton->rodata->filter_processes = !s.options.all_of_binary && s.options.processes.size() > 1;
+  // The inode number of the initial pid namespace is fixed (PROC_PID_INIT_INO).
+  struct stat own{};
+  if (stat("/proc/self/ns/pid", &own) == 0 && own.st_ino != 0xeffffffcu) {
+    auto calibration = Calibration::open();
+    const auto level = calibration ? calibration->pid_level() : tl::unexpected(calibration.error());
+    if (!level) return tl::unexpected(level.error());
+    s.skeleton->rodata->pid_level = *level;
+    s.skeleton->rodata->pid_namespace = static_cast<uint32_t>(own.st_ino);
+  }
   s.skeleton->rodata->min_wait_ns = s.options.min_wait_ns;
   s.skeleton->rodata->reasons = s.options.reasons;
   s.skeleton->rodata->switch_has_state = sched_switch_passes_state();
