@@ -41,11 +41,12 @@ void add_report(CLI::App& app, std::function<int()>& action) {
                        {"reason", GroupBy::reason},
                        {"fiber", GroupBy::fiber},
                        {"worker", GroupBy::worker}},
-                      "Group waits by stack (default), reason or fiber (its name or spawned function); worker shows "
+                      "Group waits by stack (default), reason or fiber (the function it was spawned with); worker shows "
                       "what the worker threads waited for in the kernel.");
   add_count(*command, "-n,--rows", options->report.rows, "Rows of each table; 0: all. Default 10.");
   command->add_flag("--all-frames", options->report.all_frames,
-                    "Show the fiber runtime's own frames too. By default only the one the program called is shown.");
+                    "Show the frames of the fiber runtime and of the kernel too. By default only the function the program called "
+                    "is shown.");
   command->add_flag("--json", options->json, "One JSON object; times in nanoseconds.");
   command->footer(
       "Reading it:\n"

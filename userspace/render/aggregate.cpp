@@ -29,6 +29,17 @@ void add(Row& row, const Sample& sample) {
   for (size_t i = 0; i < sample.histogram.size(); ++i) row.histogram[i] += sample.histogram[i];
 }
 
+// The function a fiber was spawned with: the program's outermost one. An event carries no name, so names would tear
+// the waits of one fiber apart; they serve when there is no stack.
+std::string fiber_of(const Profile& profile, const Sample& sample) {
+  const std::vector<uint32_t> frames = shown_frames(profile, sample, false);
+  for (auto index = frames.rbegin(); index != frames.rend(); ++index) {
+    const ProfileFrame& frame = profile.frames[*index];
+    if (!is_library(frame.function, frame.binary, frame.runtime)) return frame.function;
+  }
+  return sample.name;
+}
+
 template <class Include>
 Section group(const Profile& profile, GroupBy by, bool all_frames, Include include) {
   std::map<FrameText, uint32_t> texts;
@@ -48,7 +59,7 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
         for (const uint32_t frame : shown_frames(profile, sample, all_frames)) frames.push_back(same[frame]);
         key = {sample.reason, "", sample.pid, frames};
         break;
-      case GroupBy::fiber: key = {"", sample.name, sample.pid, {}}; break;
+      case GroupBy::fiber: key = {"", fiber_of(profile, sample), sample.pid, {}}; break;
       case GroupBy::reason:
       case GroupBy::worker: key = {sample.reason, "", 0, {}}; break;
     }
@@ -56,7 +67,7 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
     if (inserted) {
       Row row;
       row.reason = sample.reason;
-      row.name = sample.name;
+      row.name = by == GroupBy::fiber ? std::get<1>(slot->first) : sample.name;
       row.process = sample.process;
       row.pid = sample.pid;
       row.culprit = static_cast<uint32_t>(
@@ -69,7 +80,7 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
     }
     Row& row = section.rows[slot->second];
     if (row.reason != sample.reason) row.reason.clear();
-    if (row.name != sample.name) row.name.clear();
+    if (by != GroupBy::fiber && row.name != sample.name) row.name.clear();
     if (row.pid != sample.pid) row.pid = 0;
     add(row, sample);
   }
@@ -102,8 +113,12 @@ Section idle(const Profile& profile, GroupBy by, bool all_frames) {
 
 std::vector<uint32_t> shown_frames(const Profile& profile, const Sample& sample, bool all_frames) {
   if (all_frames) return sample.frames;
+  // The kernel's own path to sleep says less than the reason, which names the system call or the fault.
+  const auto in_kernel = [&](uint32_t index) { return profile.frames[index].binary == "[kernel]"; };
+  const bool only_kernel = std::all_of(sample.frames.begin(), sample.frames.end(), in_kernel);
   std::vector<Frame> stack;
   for (const uint32_t index : sample.frames) {
+    if (in_kernel(index) && !only_kernel) continue;
     Frame frame;
     frame.function = profile.frames[index].function;
     frame.runtime = profile.frames[index].runtime;

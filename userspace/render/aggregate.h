@@ -42,7 +42,7 @@ Section off_cpu(const Profile& profile, GroupBy by, bool all_frames);
 // Workers without a fiber: healthy.
 Section idle(const Profile& profile, GroupBy by, bool all_frames);
 
-// Frames of a sample to show: the runtime's own folded (symbol/runtime_names.h), or all.
+// Frames of a sample to show: the runtime's own folded (symbol/runtime_names.h) and the kernel's left out, or all.
 std::vector<uint32_t> shown_frames(const Profile& profile, const Sample& sample, bool all_frames);
 
 }  // namespace fiberprof

@@ -29,6 +29,11 @@ std::string start_time(uint64_t unix_ns) {
   return text;
 }
 
+// A fiber without a name goes by the function it was spawned with.
+std::string fiber_name(const std::string& name) {
+  return name.find("::") == std::string::npos ? sanitize(name) : display_name(name);
+}
+
 class Report {
  public:
   Report(const Profile& profile, const ReportOptions& options, const Style& style, size_t columns)
@@ -101,7 +106,7 @@ class Report {
     switch (options_.by) {
       case GroupBy::fiber: {
         const std::string process = row.process.empty() ? "pid " + std::to_string(row.pid) : sanitize(row.process);
-        return (row.name.empty() ? "(no name)" : fit(sanitize(row.name), kMaxNameColumns)) +
+        return (row.name.empty() ? "(no name)" : fit(fiber_name(row.name), kMaxNameColumns)) +
                (several_ ? "  " + process : "");
       }
       default: return row.reason.empty() ? "(several)" : sanitize(row.reason);
@@ -184,7 +189,7 @@ class Report {
       line(text);
     }
     std::string origin;
-    if (!row.name.empty()) origin = "fiber " + fit(sanitize(row.name), columns_ / 2);
+    if (!row.name.empty()) origin = "fiber " + fit(fiber_name(row.name), columns_ / 2);
     if (several_) origin += (origin.empty() ? "" : ", ") + sanitize(row.process) + " (" + std::to_string(row.pid) + ")";
     if (!origin.empty()) line(std::string(indent, ' ') + style_.dim(origin));
   }
