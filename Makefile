@@ -50,7 +50,8 @@ test: deps
 	+$(MAKE) all tests
 	scripts/run-tests $(TEST_BINARIES)
 
-demo: deps
+demo:
+	scripts/install-deps build demo
 	+$(MAKE) all
 	scripts/demo
 

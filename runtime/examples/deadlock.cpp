@@ -4,8 +4,7 @@
 // is what a partial deadlock in a service looks like from outside.
 //
 //   build/bin/deadlock [SECONDS]       default: until Ctrl-C
-//   fiberprof dump deadlock            two fibers wait in "mutex", each for the other's lock
-//   fiberprof deadlock deadlock        proves it
+//   fiberprof top deadlock             two fibers wait in "mutex" below transfer(), longer and longer
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>

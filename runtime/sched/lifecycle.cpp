@@ -248,6 +248,9 @@ void Scheduler::worker_main(Worker* worker) {
 
   while (Fiber* fiber = find_runnable(worker)) {
     start_running(worker, fiber);
+    // finish_switch() leaves an unlock where it found it, to spare the fibers' own switches a store; the fiber must not
+    // do it again, for by now the lock is somebody else's.
+    worker->after.kind = AfterSwitch::Kind::nothing;
     fiber_switch(&worker->scheduler_context, fiber->record.sp);
     finish_switch();
   }

@@ -41,6 +41,8 @@ class SignalWaiter {
         }) {}
   ~SignalWaiter() {
     ended_.store(true);
+    // Ends sigwait(); it is blocked everywhere, so it ends nothing else.
+    // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread)
     ::pthread_kill(thread_.native_handle(), SIGTERM);
     fiber::blocking([this] { thread_.join(); });
   }

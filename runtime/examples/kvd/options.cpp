@@ -20,7 +20,8 @@ constexpr char kUsage[] =
     "\n"
     "  --port N         TCP port (6379); 0: the kernel picks one, which is printed\n"
     "  --bind ADDRESS   numeric address to listen on (127.0.0.1). There is no password: keep it on loopback\n"
-    "  --log FILE       append-only log: a write that was acknowledged is there after a crash\n"
+    "  --log FILE       append-only log: a write that was acknowledged is there after a crash.\n"
+    "                   It only grows\n"
     "  --shards N       parts of the data, each under its own lock (64)\n"
     "  --processors N   fibers that run at the same time (the number of CPUs)\n"
     "  --help\n";
