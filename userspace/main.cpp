@@ -6,6 +6,7 @@
 #include <functional>
 #include <iostream>
 
+#include "cli/completion.h"
 #include "cli/doctor.h"
 #include "cli/flame.h"
 #include "cli/list.h"
@@ -13,11 +14,6 @@
 #include "cli/record.h"
 #include "cli/report.h"
 #include "cli/top.h"
-
-#if __has_include("cli/completion.h")
-#include "cli/completion.h"
-#define FIBERPROF_HAS_COMPLETION
-#endif
 
 namespace fiberprof {
 namespace {
@@ -48,9 +44,7 @@ void add_commands(CLI::App& app, std::function<int()>& action) {
   add_flame(app, action);
   add_list(app, action);
   add_doctor(app, action);
-#ifdef FIBERPROF_HAS_COMPLETION
   add_completion(app, action);
-#endif
 }
 
 // CLI11's messages are sentences, some over several lines: make one clause of them.
