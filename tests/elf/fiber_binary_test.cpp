@@ -4,9 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fiberprof/probes.h>
 #include <cstdio>
 #include <cstring>
-#include <fiberprof/probes.h>
 #include <map>
 #include <random>
 #include <set>
@@ -17,9 +17,9 @@
 namespace fiberprof {
 namespace {
 
-using ::testing::HasSubstr;
 using test::file_bytes;
 using test::scratch_file;
+using ::testing::HasSubstr;
 
 const std::string kFixtures = FIBERPROF_BUILD_DIR "/tests/fixtures/";
 
@@ -232,11 +232,13 @@ TEST(MalformedElf, RandomBytesInItNeverCrash) {
     if (section.type == SHT_NOTE || section.type == SHT_SYMTAB || section.type == SHT_STRTAB)
       places.emplace_back(section.offset, std::min<size_t>(section.size, 400));
   places.emplace_back(bytes.size() - whole->sections().size() * 64, whole->sections().size() * 64);
-  static const uint64_t kNasty[] = {0, 1, 0xFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, UINT64_MAX, UINT64_MAX - 7};
+  static const uint64_t kNasty[] = {
+      0, 1, 0xFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, UINT64_MAX, UINT64_MAX - 7};
   for (int round = 0; round < 20000; ++round) {
     std::string damaged = bytes;
     for (unsigned i = 0; i < 1 + random() % 4; ++i) {
-      const auto [start, size] = random() % 2 ? places[random() % places.size()] : std::pair<size_t, size_t>(0, bytes.size());
+      const auto [start, size] =
+          random() % 2 ? places[random() % places.size()] : std::pair<size_t, size_t>(0, bytes.size());
       const size_t at = start + random() % size;
       if (random() % 2) {
         damaged[at % damaged.size()] = static_cast<char>(random());

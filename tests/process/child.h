@@ -14,7 +14,9 @@
 
 namespace fiberprof::test {
 
-inline std::string fixture_path(const std::string& name) { return std::string(FIBERPROF_BUILD_DIR "/tests/fixtures/") + name; }
+inline std::string fixture_path(const std::string& name) {
+  return std::string(FIBERPROF_BUILD_DIR "/tests/fixtures/") + name;
+}
 
 class Child {
  public:

@@ -13,9 +13,9 @@
 namespace fiberprof {
 namespace {
 
-using ::testing::HasSubstr;
 using test::Child;
 using test::fixture_path;
+using ::testing::HasSubstr;
 
 std::string output_of(const std::string& arguments) {
   std::string text;

@@ -51,8 +51,9 @@ TEST(ParseMapping, KnowsDeletedFilesSpecialMappingsAndLineEnds) {
 }
 
 TEST(ParseMapping, RefusesWhatIsNoMapping) {
-  for (const char* line : {"", "x", "1000", "1000-", "1000-2000", "1000-2000 r-x", "1000-2000 r-xp", "2000-1000 r-xp 0 0:0 0",
-                           "1000-2000 r-xp 0 fe:01", "1000-2000 r-xp zz fe:01 1 /x", "-1-2 r-xp 0 0:0 0 x"})
+  for (const char* line :
+       {"", "x", "1000", "1000-", "1000-2000", "1000-2000 r-x", "1000-2000 r-xp", "2000-1000 r-xp 0 0:0 0",
+        "1000-2000 r-xp 0 fe:01", "1000-2000 r-xp zz fe:01 1 /x", "-1-2 r-xp 0 0:0 0 x"})
     EXPECT_FALSE(parse_mapping(line)) << line;
 }
 
@@ -81,7 +82,8 @@ TEST(ReadMaps, SaysWhyThereAreNone) {
   waitpid(zombie, nullptr, 0);
   std::ifstream comm("/proc/2/comm");
   std::string name;
-  if (!std::getline(comm, name) || name != "kthreadd") GTEST_SKIP() << "no kernel thread is visible in this pid namespace";
+  if (!std::getline(comm, name) || name != "kthreadd")
+    GTEST_SKIP() << "no kernel thread is visible in this pid namespace";
   const auto kernel = read_maps(2);
   ASSERT_FALSE(kernel);
   EXPECT_THAT(kernel.error().message(), HasSubstr("kernel thread"));

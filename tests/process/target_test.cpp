@@ -16,9 +16,9 @@
 namespace fiberprof {
 namespace {
 
-using ::testing::HasSubstr;
 using test::Child;
 using test::fixture_path;
+using ::testing::HasSubstr;
 
 class EveryTarget : public ::testing::TestWithParam<const char*> {};
 
@@ -44,8 +44,8 @@ TEST(FiberFinder, SaysWhatIsWrongWithAProcess) {
   Child plain({fixture_path("plain")});
   const auto without = finder.find(plain.pid());
   ASSERT_FALSE(without);
-  EXPECT_EQ(without.error().message(), "process " + std::to_string(plain.pid()) +
-                                           " (plain) has no fiber probes; is it linked with libfiberrt?");
+  EXPECT_EQ(without.error().message(),
+            "process " + std::to_string(plain.pid()) + " (plain) has no fiber probes; is it linked with libfiberrt?");
   const auto nobody = finder.find(0x3fffffff);
   ASSERT_FALSE(nobody);
   EXPECT_THAT(nobody.error().message(), HasSubstr("no such process"));
@@ -101,6 +101,66 @@ TEST(FiberFinder, ExplainsANameThatMatchesNothing) {
     ASSERT_FALSE(usage);
     EXPECT_EQ(usage.error().code, ExitCode::usage);
   }
+}
+
+// Runs `check` as nobody, in a process of its own; what it returns is the test's message, empty when all is well.
+template <class Check>
+std::string as_nobody(Check check) {
+  int result[2];
+  if (pipe(result) != 0) return "no pipe";
+  const pid_t child = fork();
+  if (child == 0) {
+    std::string text = setgid(65534) == 0 && setuid(65534) == 0 ? check() : "cannot become nobody";
+    text.resize(std::min<size_t>(text.size(), 4000));
+    _exit(write(result[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1);
+  }
+  close(result[1]);
+  std::string text(4096, '\0');
+  const ssize_t size = read(result[0], text.data(), text.size());
+  text.resize(size > 0 ? static_cast<size_t>(size) : 0);
+  close(result[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return status == 0 ? text : "the check crashed";
+}
+
+TEST(FiberFinder, SaysWhoseAProcessIsThatMayNotBeRead) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to have a process that belongs to somebody else";
+  Child child({fixture_path("fiber_target")});
+  const std::string message = as_nobody([&] {
+    FiberFinder finder;
+    const auto process = finder.find(child.pid());
+    return process ? std::string("found") : process.error().message();
+  });
+  EXPECT_EQ(message, "cannot look into process " + std::to_string(child.pid()) +
+                         " (fiber_target): not permitted, it belongs to uid 0; run as root or with CAP_SYS_PTRACE");
+  const std::string by_name = as_nobody([&] {
+    FiberFinder finder;
+    const auto process = finder.resolve("fiber_target");
+    return process ? std::string("found") : process.error().message();
+  });
+  EXPECT_THAT(by_name, HasSubstr("could not be read, run as root or with CAP_SYS_PTRACE"));
+}
+
+// A container's file system: the binary's path means nothing in ours.
+TEST(FiberFinder, FindsABinaryThatOnlyTheTargetsMountNamespaceHas) {
+  if (geteuid() != 0) GTEST_SKIP() << "mount namespaces need root";
+  char directory[] = "/tmp/fiberprof-mount-XXXXXX";
+  ASSERT_NE(mkdtemp(directory), nullptr);
+  const std::string script = "mount -t tmpfs none " + std::string(directory) + " && cp " +
+                             fixture_path("fiber_target_no_pie") + " " + directory + "/hidden && exec " + directory +
+                             "/hidden 7";
+  {
+    Child child({"/usr/bin/unshare", "-m", "/bin/sh", "-c", script});
+    EXPECT_NE(access((std::string(directory) + "/hidden").c_str(), F_OK), 0);
+    FiberFinder finder;
+    const auto process = finder.find(child.pid());
+    ASSERT_TRUE(process) << process.error().message();
+    EXPECT_EQ(process->binary_path, std::string(directory) + "/hidden");
+    EXPECT_EQ(access(process->binary.path.c_str(), R_OK), 0) << process->binary.path;
+    EXPECT_EQ(finder.resolve("hidden")->pid, child.pid());
+  }
+  rmdir(directory);
 }
 
 TEST(ProcessHandle, NoticesTheEnd) {

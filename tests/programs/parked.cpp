@@ -64,14 +64,38 @@ int main() {
     fiber::set_name("ticker");
     held.lock();
     group.add();
-    fiber::go({.name = "receive"}, [] { app::wait_to_receive(never); STAYS; });
-    fiber::go({.name = "send"}, [] { app::wait_to_send(nobody); STAYS; });
-    fiber::go({.name = "select"}, [] { app::wait_in_select(a, b); STAYS; });
-    fiber::go({.name = "mutex"}, [] { app::wait_for_mutex(held); STAYS; });
-    fiber::go({.name = "condition"}, [] { app::wait_for_condition(guard, condition); STAYS; });
-    fiber::go({.name = "group"}, [] { app::wait_for_group(group); STAYS; });
-    fiber::go({.name = "sleep"}, [] { app::wait_for_time(); STAYS; });
-    fiber::go({.name = "deep"}, [] { app::wait_deep_down(40, never); STAYS; });
+    fiber::go({.name = "receive"}, [] {
+      app::wait_to_receive(never);
+      STAYS;
+    });
+    fiber::go({.name = "send"}, [] {
+      app::wait_to_send(nobody);
+      STAYS;
+    });
+    fiber::go({.name = "select"}, [] {
+      app::wait_in_select(a, b);
+      STAYS;
+    });
+    fiber::go({.name = "mutex"}, [] {
+      app::wait_for_mutex(held);
+      STAYS;
+    });
+    fiber::go({.name = "condition"}, [] {
+      app::wait_for_condition(guard, condition);
+      STAYS;
+    });
+    fiber::go({.name = "group"}, [] {
+      app::wait_for_group(group);
+      STAYS;
+    });
+    fiber::go({.name = "sleep"}, [] {
+      app::wait_for_time();
+      STAYS;
+    });
+    fiber::go({.name = "deep"}, [] {
+      app::wait_deep_down(40, never);
+      STAYS;
+    });
     for (;;) fiber::sleep_for(100ms);
   });
 }

@@ -38,6 +38,14 @@ TEST(ParseDuration, RefusesWhatIsNoDuration) {
   }
 }
 
+TEST(ParseDuration, ABareNumberCountsTheGivenUnit) {
+  EXPECT_EQ(parse_duration("2", 1'000'000'000).value(), 2'000'000'000u);
+  EXPECT_EQ(parse_duration("0.5", 1'000'000'000).value(), 500'000'000u);
+  EXPECT_EQ(parse_duration("20ms", 1'000'000'000).value(), 20'000'000u);
+  EXPECT_FALSE(parse_duration("1m30", 1'000'000'000));
+  EXPECT_FALSE(parse_duration("x", 1'000'000'000));
+}
+
 TEST(FormatDuration, KeepsThreeDigits) {
   EXPECT_EQ(format_duration(0), "0");
   EXPECT_EQ(format_duration(87), "87ns");

@@ -21,20 +21,26 @@ TEST(Sanitize, RemovesEscapeSequencesWhole) {
   EXPECT_EQ(sanitize("a\x1b(Bz"), "az");
   EXPECT_EQ(sanitize("a\x1b"), "a");
   EXPECT_EQ(sanitize("a\x1b[12"), "a");
-  EXPECT_EQ(sanitize("a\xc2\x9b" "31mz"), "a31mz");  // C1 form of CSI: the control goes
+  EXPECT_EQ(sanitize("a\xc2\x9b"
+                     "31mz"),
+            "a31mz");  // C1 form of CSI: the control goes
 }
 
 TEST(Sanitize, UnterminatedStringDoesNotSwallowTheName) { EXPECT_EQ(sanitize("\x1b]visible"), "visible"); }
 
 TEST(Sanitize, RemovesControlsAndReorderingCharacters) {
-  EXPECT_EQ(sanitize(std::string("a\0b\x07" "c\x7f" "d", 7)), "abcd");
+  EXPECT_EQ(sanitize(std::string("a\0b\x07"
+                                 "c\x7f"
+                                 "d",
+                                 7)),
+            "abcd");
   EXPECT_EQ(sanitize("a\tb\nc\rd"), "a b c d");
   EXPECT_EQ(sanitize("a\u202Eb\u2066c\u200Fd\u061Ce\uFEFFf\u200Bg"), "abcdefg");
 }
 
 TEST(Sanitize, ReplacesBytesThatAreNotUtf8) {
   EXPECT_EQ(sanitize("a\xff z"), "a\uFFFD z");
-  EXPECT_EQ(sanitize("\xc0\xaf"), "\uFFFD\uFFFD");          // overlong
+  EXPECT_EQ(sanitize("\xc0\xaf"), "\uFFFD\uFFFD");            // overlong
   EXPECT_EQ(sanitize("\xed\xa0\x80"), "\uFFFD\uFFFD\uFFFD");  // surrogate
   EXPECT_EQ(sanitize("\xe2\x82"), "\uFFFD\uFFFD");            // cut
   EXPECT_EQ(sanitize("\xf4\x90\x80\x80"), "\uFFFD\uFFFD\uFFFD\uFFFD");

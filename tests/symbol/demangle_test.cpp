@@ -21,10 +21,12 @@ TEST(QualifiedName, IsTheFunctionAlone) {
       {"main", "main"},
       {"app::Program::outer(int, char const*)", "app::Program::outer"},
       {"void ns::Queue<int>::push<long>(long&&) const [clone .cold]", "ns::Queue<int>::push<long>"},
-      {"fiber::Channel<std::pair<int, void (*)(int)> >::receive()", "fiber::Channel<std::pair<int, void (*)(int)> >::receive"},
+      {"fiber::Channel<std::pair<int, void (*)(int)> >::receive()",
+       "fiber::Channel<std::pair<int, void (*)(int)> >::receive"},
       {"std::vector<int, std::allocator<int> > app::list(fiber::Channel<int>&)", "app::list"},
       {"main::{lambda(int)#1}::operator()(int) const", "main::{lambda(int)#1}::operator()"},
-      {"app::run(fiber::Context&)::{lambda()#2}::operator()() const", "app::run(fiber::Context&)::{lambda()#2}::operator()"},
+      {"app::run(fiber::Context&)::{lambda()#2}::operator()() const",
+       "app::run(fiber::Context&)::{lambda()#2}::operator()"},
       {"(anonymous namespace)::helper(int)", "(anonymous namespace)::helper"},
       {"app::(anonymous namespace)::helper<int>(int)", "app::(anonymous namespace)::helper<int>"},
       {"bool operator< <int>(A<int> const&, A<int> const&)", "operator< <int>"},
@@ -63,7 +65,28 @@ TEST(ShortName, IsForPeople) {
 // Names are hostile too: unbalanced brackets and operators of all kinds must neither hang nor read outside.
 TEST(ShortName, OfRandomTextStaysWithinBounds) {
   std::mt19937 random(3);
-  static const char* const kPieces[] = {"<", ">", "(", ")", "{", "}", "[", "]", "::", " ", "operator", "->", "a", "b1", "{lambda(", "#", "(anonymous namespace)", "const", "&", ".cold", "[abi:", "<lambda"};
+  static const char* const kPieces[] = {"<",
+                                        ">",
+                                        "(",
+                                        ")",
+                                        "{",
+                                        "}",
+                                        "[",
+                                        "]",
+                                        "::",
+                                        " ",
+                                        "operator",
+                                        "->",
+                                        "a",
+                                        "b1",
+                                        "{lambda(",
+                                        "#",
+                                        "(anonymous namespace)",
+                                        "const",
+                                        "&",
+                                        ".cold",
+                                        "[abi:",
+                                        "<lambda"};
   for (int round = 0; round < 100'000; ++round) {
     std::string name;
     for (unsigned i = 0; i < random() % 16; ++i) name += kPieces[random() % std::size(kPieces)];

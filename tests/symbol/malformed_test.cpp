@@ -74,7 +74,8 @@ TEST_P(Malformed, CutFilesNeverCrash) {
   for (size_t size = 0; size < bytes.size(); size += step) look_up_all(bytes.substr(0, size), addresses);
 }
 
-INSTANTIATE_TEST_SUITE_P(Symbol, Malformed, ::testing::Values("small_debug.so", "symbol/debug", "symbol/dwarf4", "symbol/clang"));
+INSTANTIATE_TEST_SUITE_P(Symbol, Malformed,
+                         ::testing::Values("small_debug.so", "symbol/debug", "symbol/dwarf4", "symbol/clang"));
 
 }  // namespace
 }  // namespace fiberprof

@@ -11,13 +11,15 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 TEST(RuntimeFunction, IsDecidedByTheFunctionsOwnName) {
-  for (const char* name : {"fiber::Channel<int>::receive()", "void fiber::detail::park(int)", "fiber_entry", "fiber_switch",
-                           "fiberprof_site_park", "fiber::spawn<main::{lambda()#1}>(main::{lambda()#1}&&)",
-                           "fiber::detail::run(fiber::Fiber*)::{lambda()#1}::operator()() const"})
+  for (const char* name :
+       {"fiber::Channel<int>::receive()", "void fiber::detail::park(int)", "fiber_entry", "fiber_switch",
+        "fiberprof_site_park", "fiber::spawn<main::{lambda()#1}>(main::{lambda()#1}&&)",
+        "fiber::detail::run(fiber::Fiber*)::{lambda()#1}::operator()() const"})
     EXPECT_TRUE(is_runtime_function(name)) << name;
-  for (const char* name : {"app::consume(fiber::Channel<int>&)", "int app::consume<fiber::Channel<int> >(fiber::Channel<int>&)",
-                           "fiber::Channel<int> app::make()", "boost::fibers::mutex::lock()", "fibers::run()",
-                           "main::{lambda(fiber::Context&)#1}::operator()(fiber::Context&) const", "myfiber_entry", "main"})
+  for (const char* name :
+       {"app::consume(fiber::Channel<int>&)", "int app::consume<fiber::Channel<int> >(fiber::Channel<int>&)",
+        "fiber::Channel<int> app::make()", "boost::fibers::mutex::lock()", "fibers::run()",
+        "main::{lambda(fiber::Context&)#1}::operator()(fiber::Context&) const", "myfiber_entry", "main"})
     EXPECT_FALSE(is_runtime_function(name)) << name;
 }
 
@@ -35,8 +37,8 @@ std::vector<std::string> folded(std::initializer_list<const char*> functions) {
 }
 
 TEST(Folding, KeepsTheCallTheProgramMade) {
-  EXPECT_THAT(folded({"fiberprof_site_blocked", "fiber::detail::park()", "fiber::Channel<int>::receive()", "app::work()",
-                      "app::main_fiber()", "fiber::detail::run()", "fiber_entry"}),
+  EXPECT_THAT(folded({"fiberprof_site_blocked", "fiber::detail::park()", "fiber::Channel<int>::receive()",
+                      "app::work()", "app::main_fiber()", "fiber::detail::run()", "fiber_entry"}),
               ElementsAre("fiber::Channel<int>::receive()", "app::work()", "app::main_fiber()"));
 }
 
@@ -49,13 +51,24 @@ TEST(Folding, DropsTheGlueBetweenTheEntryAndTheSpawnedFunction) {
 }
 
 TEST(Folding, KeepsCallbacksOfTheProgramWithinTheRuntime) {
-  EXPECT_THAT(folded({"app::on_done()", "fiber::detail::notify()", "fiber::WaitGroup::done()", "app::work()", "fiber_entry"}),
-              ElementsAre("app::on_done()", "fiber::WaitGroup::done()", "app::work()"));
+  EXPECT_THAT(
+      folded({"app::on_done()", "fiber::detail::notify()", "fiber::WaitGroup::done()", "app::work()", "fiber_entry"}),
+      ElementsAre("app::on_done()", "fiber::WaitGroup::done()", "app::work()"));
+}
+
+TEST(Folding, DropsGuardsBetweenTheLockAndTheProgram) {
+  EXPECT_THAT(folded({"fiber::detail::park()", "fiber::Mutex::lock()", "std::unique_lock<fiber::Mutex>::lock()",
+                      "std::unique_lock<fiber::Mutex>::unique_lock(fiber::Mutex&)", "app::work()", "fiber_entry"}),
+              ElementsAre("fiber::Mutex::lock()", "app::work()"));
+  EXPECT_THAT(folded({"pthread_mutex_lock", "std::lock_guard<std::mutex>::lock_guard(std::mutex&)", "app::work()",
+                      "fiber_entry"}),
+              ElementsAre("pthread_mutex_lock", "std::lock_guard<std::mutex>::lock_guard(std::mutex&)", "app::work()"));
 }
 
 TEST(Folding, NeverDropsEverything) {
-  EXPECT_THAT(folded({"fiber::detail::park()", "fiber::Channel<int>::receive()", "fiber::detail::run()", "fiber_entry"}),
-              ElementsAre("fiber::Channel<int>::receive()"));
+  EXPECT_THAT(
+      folded({"fiber::detail::park()", "fiber::Channel<int>::receive()", "fiber::detail::run()", "fiber_entry"}),
+      ElementsAre("fiber::Channel<int>::receive()"));
   EXPECT_THAT(folded({"fiber::detail::park()", "fiber_entry"}), ElementsAre("fiber::detail::park()"));
   EXPECT_THAT(folded({"fiber_entry"}), ElementsAre("fiber_entry"));
   EXPECT_THAT(folded({}), IsEmpty());

@@ -74,10 +74,10 @@ std::vector<std::string> names(const std::vector<Frame>& stack) {
 
 TEST_F(ParkedFibers, HaveTheirReasons) {
   const std::map<std::string, int> expected{
-      {"receive", FIBERPROF_REASON_CHAN_RECV}, {"send", FIBERPROF_REASON_CHAN_SEND},
-      {"select", FIBERPROF_REASON_SELECT},     {"mutex", FIBERPROF_REASON_MUTEX},
+      {"receive", FIBERPROF_REASON_CHAN_RECV},   {"send", FIBERPROF_REASON_CHAN_SEND},
+      {"select", FIBERPROF_REASON_SELECT},       {"mutex", FIBERPROF_REASON_MUTEX},
       {"condition", FIBERPROF_REASON_CONDITION}, {"group", FIBERPROF_REASON_WAIT_GROUP},
-      {"sleep", FIBERPROF_REASON_SLEEP},       {"deep", FIBERPROF_REASON_CHAN_RECV}};
+      {"sleep", FIBERPROF_REASON_SLEEP},         {"deep", FIBERPROF_REASON_CHAN_RECV}};
   for (const auto& [name, reason] : expected) {
     ASSERT_TRUE(fibers.contains(name)) << name;
     EXPECT_EQ(fibers[name].reason, reason) << name;
@@ -103,15 +103,17 @@ TEST_F(ParkedFibers, FoldToTheCallTheProgramMadeAndItsCallers) {
   const auto symbols = ProcessSymbols::open(static_cast<uint32_t>(pid));
   ASSERT_TRUE(symbols);
   const std::map<std::string, std::string> waits{
-      {"receive", "app::wait_to_receive"}, {"send", "app::wait_to_send"},   {"select", "app::wait_in_select"},
-      {"mutex", "app::wait_for_mutex"},    {"condition", "app::wait_for_condition"},
-      {"group", "app::wait_for_group"},    {"sleep", "app::wait_for_time"}, {"deep", "app::wait_to_receive"}};
+      {"receive", "app::wait_to_receive"},      {"send", "app::wait_to_send"},
+      {"select", "app::wait_in_select"},        {"mutex", "app::wait_for_mutex"},
+      {"condition", "app::wait_for_condition"}, {"group", "app::wait_for_group"},
+      {"sleep", "app::wait_for_time"},          {"deep", "app::wait_to_receive"}};
   for (const auto& [name, function] : waits) {
     const auto stack = names((*symbols)->stack(view->stack(fibers[name]), true, true));
     ASSERT_GE(stack.size(), 3u) << name << ": " << ::testing::PrintToString(stack);
     EXPECT_THAT(stack[0], StartsWith("fiber::")) << name;
     EXPECT_EQ(stack[1], function) << ::testing::PrintToString(stack);
-    EXPECT_THAT(stack.back(), HasSubstr("main::{lambda")) << "the spawned function: " << ::testing::PrintToString(stack);
+    EXPECT_THAT(stack.back(), HasSubstr("main::{lambda"))
+        << "the spawned function: " << ::testing::PrintToString(stack);
   }
 }
 
@@ -126,7 +128,8 @@ TEST_F(ParkedFibers, NameTheirEntryAndTheirCreator) {
   const auto symbols = ProcessSymbols::open(static_cast<uint32_t>(pid));
   ASSERT_TRUE(symbols);
   for (const auto& [name, fiber] : fibers) {
-    EXPECT_THAT(short_name((*symbols)->resolve(fiber.entry, false).back().function), HasSubstr("main::{lambda")) << name;
+    EXPECT_THAT(short_name((*symbols)->resolve(fiber.entry, false).back().function), HasSubstr("main::{lambda"))
+        << name;
     std::vector<std::string> creators;
     for (const Frame& frame : (*symbols)->resolve(fiber.creator_pc, true)) creators.push_back(frame.function);
     EXPECT_THAT(creators, Contains(HasSubstr("main"))) << name;

@@ -58,7 +58,8 @@ Row look_at(FiberProcess process) {
 }
 
 void print_table(const std::vector<Row>& rows) {
-  std::printf("%7s  %-15s %7s %10s %7s %7s  %s\n", "PID", "NAME", "FIBERS", "PROCESSORS", "WORKERS", "UPTIME", "BINARY");
+  std::printf("%7s  %-15s %7s %10s %7s %7s  %s\n", "PID", "NAME", "FIBERS", "PROCESSORS", "WORKERS", "UPTIME",
+              "BINARY");
   for (const Row& row : rows) {
     const std::string name = fit(row.process.name, 15);
     const std::string padding(15 - std::min<size_t>(15, display_width(name)), ' ');

@@ -81,8 +81,8 @@ void ElfFile::load_segments() {
     if (header.p_type != PT_LOAD) continue;
     if (header.p_offset + header.p_filesz < header.p_offset || header.p_vaddr + header.p_memsz < header.p_vaddr)
       continue;  // wraps around
-    segments_.push_back({header.p_vaddr, header.p_offset, header.p_filesz, header.p_memsz,
-                         (header.p_flags & PF_X) != 0, (header.p_flags & PF_W) != 0});
+    segments_.push_back({header.p_vaddr, header.p_offset, header.p_filesz, header.p_memsz, (header.p_flags & PF_X) != 0,
+                         (header.p_flags & PF_W) != 0});
   }
 }
 
@@ -95,8 +95,8 @@ void ElfFile::load_sections() {
     GElf_Shdr header;
     if (section == nullptr || gelf_getshdr(section, &header) == nullptr) continue;
     const char* name = elf_strptr(elf_.get(), names, header.sh_name);
-    sections_.push_back({name != nullptr ? name : "", header.sh_type, header.sh_flags, header.sh_addr,
-                         header.sh_offset, header.sh_size, header.sh_link, header.sh_info, i});
+    sections_.push_back({name != nullptr ? name : "", header.sh_type, header.sh_flags, header.sh_addr, header.sh_offset,
+                         header.sh_size, header.sh_link, header.sh_info, i});
   }
 }
 
@@ -162,8 +162,7 @@ std::string ElfFile::read(uint64_t offset, size_t size) const {
   std::string bytes(static_cast<size_t>(std::min<uint64_t>(size, file_size_ - offset)), '\0');
   size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t got =
-        pread(fd_.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t got = pread(fd_.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
     done += static_cast<size_t>(got);

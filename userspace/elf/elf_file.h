@@ -48,7 +48,7 @@ class ElfFile {
 
   const std::string& path() const { return path_; }
   int fd() const { return fd_.get(); }
-  Elf* handle() const { return elf_.get(); }  // stays owned by this object
+  Elf* handle() const { return elf_.get(); }     // stays owned by this object
   uint16_t machine() const { return machine_; }  // EM_*
   uint16_t type() const { return type_; }        // ET_*
   uint64_t device() const { return device_; }

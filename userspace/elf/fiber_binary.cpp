@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "elf/fiber_binary.h"
 
-#include <array>
-#include <cstring>
 #include <fiberprof/probes.h>
 #include <fiberprof/registry.h>
+#include <array>
+#include <cstring>
 
 #include "elf/symbol_table.h"
 #include "support/text.h"
@@ -123,8 +123,7 @@ std::optional<Probe> read_probe(const ElfFile& file, const ElfNote& note) {
 bool plausible_registry(const ElfFile& file, uint64_t address) {
   for (const ElfSegment& segment : file.segments()) {
     if (address < segment.vaddr || address - segment.vaddr >= segment.memory_size) continue;
-    return address % 8 == 0 && segment.memory_size - (address - segment.vaddr) >=
-                                   offsetof(fiberprof_registry, fields);
+    return address % 8 == 0 && segment.memory_size - (address - segment.vaddr) >= offsetof(fiberprof_registry, fields);
   }
   return false;
 }

@@ -34,7 +34,8 @@ struct FiberBinary {
   std::string build_id;  // hex, may be empty
   uint16_t machine = 0;  // EM_*
   std::vector<ElfSegment> segments;
-  std::vector<Probe> probes;  // those of provider "fiber", in the order of the notes; more than one site may share a name
+  std::vector<Probe>
+      probes;  // those of provider "fiber", in the order of the notes; more than one site may share a name
   std::optional<uint64_t> registry;  // link-time address; add the load bias
 
   const Probe* probe(std::string_view name) const;  // the first usable site of that name, or null

@@ -55,8 +55,8 @@ SymbolTable SymbolTable::functions(const ElfFile& file) {
         segment = &candidate;
     if (segment == nullptr) return true;
     // Assembly often lacks a type; local labels of any kind are not functions.
-    const bool function = type == STT_FUNC || type == STT_GNU_IFUNC ||
-                          (type == STT_NOTYPE && ELF64_ST_BIND(symbol.st_info) != STB_LOCAL);
+    const bool function =
+        type == STT_FUNC || type == STT_GNU_IFUNC || (type == STT_NOTYPE && ELF64_ST_BIND(symbol.st_info) != STB_LOCAL);
     if (!function) return true;
     if (table.names_.size() + name.size() > kMaxNames || table.entries_.size() >= kMaxSymbols) return false;
     const uint64_t segment_end = segment->vaddr + segment->memory_size;

@@ -62,8 +62,7 @@ std::optional<Mapping> parse_mapping(std::string_view line) {
   mapping.writable = line[1] == 'w';
   mapping.executable = line[2] == 'x';
   line.remove_prefix(5);
-  if (!take(line, mapping.offset, 16, ' ') || !take(line, major_number, 16, ':') ||
-      !take(line, minor_number, 16, ' '))
+  if (!take(line, mapping.offset, 16, ' ') || !take(line, major_number, 16, ':') || !take(line, minor_number, 16, ' '))
     return std::nullopt;
   const auto [stop, error] = std::from_chars(line.data(), line.data() + line.size(), mapping.inode, 10);
   if (error != std::errc()) return std::nullopt;

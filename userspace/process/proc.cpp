@@ -70,7 +70,8 @@ Result<std::string> read_proc_file(uint32_t pid, const char* name, size_t limit)
   }
   if (error == ENOENT || error == ESRCH) return tl::unexpected(no_such_process(pid));
   const std::string what = "cannot read " + proc_path(pid, name);
-  if (error == EACCES || error == EPERM) return tl::unexpected(not_permitted(pid, "cannot look into process " + label(pid)));
+  if (error == EACCES || error == EPERM)
+    return tl::unexpected(not_permitted(pid, "cannot look into process " + label(pid)));
   return fail(what, std::strerror(error));
 }
 

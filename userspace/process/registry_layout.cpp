@@ -51,7 +51,8 @@ Result<RegistryLayout> RegistryLayout::parse(const char* bytes, size_t size) {
                            : kStructureOf[i] == Structure::arm       ? head.arm_size
                            : kStructureOf[i] == Structure::processor ? head.processor_size
                                                                      : head.worker_size;
-    if (uint32_t{field.offset} + field.size > limit) return wrong("its registry describes a field outside its structure");
+    if (uint32_t{field.offset} + field.size > limit)
+      return wrong("its registry describes a field outside its structure");
   }
   for (const fiberprof_field_index needed : {FIBERPROF_FIELD_fiber_id, FIBERPROF_FIELD_fiber_sequence,
                                              FIBERPROF_FIELD_fiber_state, FIBERPROF_FIELD_worker_tid})

@@ -19,7 +19,7 @@ namespace fiberprof {
 inline constexpr uint32_t kMaxStructSize = 16'384;
 inline constexpr uint32_t kMaxProcessors = 16'384;
 inline constexpr uint32_t kMaxWorkers = 65'536;
-inline constexpr uint64_t kMaxSlots = 16ULL << 20;      // fiber slots
+inline constexpr uint64_t kMaxSlots = 16ULL << 20;     // fiber slots
 inline constexpr uint64_t kMaxSlotBytes = 4ULL << 30;  // all of them together
 
 class RegistryLayout {

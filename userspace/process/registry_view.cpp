@@ -44,9 +44,12 @@ class View final : public RegistryView {
 tl::unexpected<Error> View::error(ReadStatus status) const {
   const std::string what = "cannot read the fibers of " + memory_->label();
   switch (status) {
-    case ReadStatus::gone: return fail(what, "it has ended");
-    case ReadStatus::not_permitted: return fail(what, "not permitted", permission_hint());
-    default: return fail(what, "its registry points outside its memory");
+    case ReadStatus::gone:
+      return fail(what, "it has ended");
+    case ReadStatus::not_permitted:
+      return fail(what, "not permitted", permission_hint());
+    default:
+      return fail(what, "its registry points outside its memory");
   }
 }
 
@@ -105,8 +108,7 @@ Result<RegistrySummary> View::summary() {
     info.steals = number(FIBERPROF_FIELD_processor_steals);
     const fiberprof_field parks = layout_.where(FIBERPROF_FIELD_processor_parks);
     info.parks.resize(parks.size / sizeof(uint64_t));
-    if (!info.parks.empty())
-      std::memcpy(info.parks.data(), bytes + parks.offset, info.parks.size() * sizeof(uint64_t));
+    if (!info.parks.empty()) std::memcpy(info.parks.data(), bytes + parks.offset, info.parks.size() * sizeof(uint64_t));
     summary.processors.push_back(std::move(info));
   });
   if (!read) return tl::unexpected(read.error());

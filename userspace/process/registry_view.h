@@ -27,8 +27,8 @@ struct FiberInfo {
 };
 
 struct WorkerInfo {
-  uint32_t tid = 0;        // as the process sees it
-  uint64_t record = 0;     // address of its struct fiberprof_worker
+  uint32_t tid = 0;     // as the process sees it
+  uint64_t record = 0;  // address of its struct fiberprof_worker
   uint32_t processor = 0;
   uint64_t current_fiber = 0, fiber_entry = 0;
 };

@@ -96,8 +96,7 @@ std::shared_ptr<const FiberBinary> FiberFinder::look_at(uint32_t pid, const Mapp
   std::shared_ptr<const FiberBinary> binary;
   if (auto file = ElfFile::open(std::move(opened->fd), opened->path)) {
     auto read = read_fiber_binary(*file);
-    if (!read.probes.empty())
-      binary = std::make_shared<const FiberBinary>(std::move(read));
+    if (!read.probes.empty()) binary = std::make_shared<const FiberBinary>(std::move(read));
   }
   known_[key] = Known{generation_, size, changed_ns, binary};
   return binary;
@@ -131,7 +130,9 @@ Result<FiberProcess> FiberFinder::find_in(uint32_t pid, const std::vector<Mappin
   }
   if (found) return std::move(*found);
   const std::string name = sanitize(process_name(pid));
-  if (unreadable) return tl::unexpected(not_permitted(pid, "cannot read the binaries of process " + std::to_string(pid) + " (" + name + ")"));
+  if (unreadable)
+    return tl::unexpected(
+        not_permitted(pid, "cannot read the binaries of process " + std::to_string(pid) + " (" + name + ")"));
   return fail("process " + std::to_string(pid) + " (" + name + ") has no fiber probes", "",
               "is it linked with libfiberrt?");
 }
@@ -141,7 +142,8 @@ std::vector<FiberProcess> FiberFinder::find_all(size_t* unreadable) {
   std::vector<FiberProcess> found;
   size_t refused = 0;
   // fiberprof carries a probe of its own to measure with; neither it nor another copy of it is a target.
-  struct stat self {}, other {};
+  struct stat self {
+  }, other{};
   const bool know_self = stat("/proc/self/exe", &self) == 0;
   for (const uint32_t pid : all_pids()) {
     const std::string exe = "/proc/" + std::to_string(pid) + "/exe";
@@ -192,8 +194,7 @@ Result<FiberProcess> FiberFinder::resolve(std::string_view wanted) {
     return fail("process " + without_probes + " (" + sanitize(wanted) + ") has no fiber probes", "",
                 "is it linked with libfiberrt?");
   std::string hint = all.empty() ? "no process with fiber probes is running" : "running: " + candidates_text(all);
-  if (unreadable != 0)
-    hint += "; " + std::to_string(unreadable) + " processes could not be read, " + permission_hint();
+  if (unreadable != 0) hint += "; " + std::to_string(unreadable) + " processes could not be read, " + permission_hint();
   return fail("no process on fibers is named " + quoted, "", std::move(hint));
 }
 

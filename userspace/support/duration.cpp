@@ -40,7 +40,7 @@ std::string print(const char* format, Args... args) {
 
 }  // namespace
 
-Result<uint64_t> parse_duration(std::string_view text) {
+Result<uint64_t> parse_duration(std::string_view text, uint64_t bare_unit_ns) {
   if (text == "0") return 0;
   if (text.empty()) return bad(text, "it is empty");
   using Wide = unsigned __int128;
@@ -61,11 +61,13 @@ Result<uint64_t> parse_duration(std::string_view text) {
       if (point) scale *= 10;
     }
     if (seen == 0) return bad(text, "a number was expected");
+    const bool bare = at == text.size() && total == 0 && bare_unit_ns != 0;
     const size_t unit_start = at;
     while (at < text.size() && !is_digit(text[at]) && text[at] != '.') ++at;
     const std::string_view name = text.substr(unit_start, at - unit_start);
-    if (name.empty()) return bad(text, "the unit is missing");
-    const Unit* unit = nullptr;
+    if (name.empty() && !bare) return bad(text, "the unit is missing");
+    const Unit bare_unit{"", bare_unit_ns};
+    const Unit* unit = bare ? &bare_unit : nullptr;
     for (const Unit& candidate : kUnits)
       if (candidate.name == name) unit = &candidate;
     if (unit == nullptr) return bad(text, "unknown unit");

@@ -79,7 +79,8 @@ std::optional<ElfFile> find_debug_file(const ElfFile& file, const std::string& t
   std::memcpy(&crc, bytes.data() + ((end + 4) & ~size_t{3}), sizeof crc);
   const std::string directory = directory_of(target_path);
   for (const int root : roots)
-    for (const std::string& path : {directory + name, directory + ".debug/" + name, "/usr/lib/debug" + directory + name})
+    for (const std::string& path :
+         {directory + name, directory + ".debug/" + name, "/usr/lib/debug" + directory + name})
       if (path != target_path)
         if (auto found = open_if(root, path, id, crc)) return found;
   return std::nullopt;

@@ -19,8 +19,8 @@ constexpr uint64_t kMaxImage = 4ULL << 30;
 constexpr size_t kZeros = 64;  // behind each section; also more than the longest number that DWARF can hold
 constexpr size_t kMaxSections = 64;
 
-constexpr std::string_view kNeeded[] = {"info",     "abbrev", "line", "line_str", "str",  "str_offsets",
-                                        "ranges",   "rnglists", "addr", "types"};
+constexpr std::string_view kNeeded[] = {"info",        "abbrev", "line",     "line_str", "str",
+                                        "str_offsets", "ranges", "rnglists", "addr",     "types"};
 
 struct Part {
   std::string name;  // ".debug_info"

@@ -9,13 +9,15 @@
 namespace fiberprof {
 namespace {
 
-constexpr size_t kMaxMangled = 32 * 1024;     // the longest seen in large template libraries are about 10,000
+constexpr size_t kMaxMangled = 32 * 1024;  // the longest seen in large template libraries are about 10,000
 constexpr size_t kMaxDemangled = 64 * 1024;
 
 // If an operator name starts at `at`, where it ends; else `at`. Its symbols would otherwise read as brackets.
 size_t skip_operator(std::string_view name, size_t at) {
   constexpr std::string_view kOperator = "operator";
-  const auto word = [](char c) { return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  const auto word = [](char c) {
+    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  };
   if (name.substr(at, kOperator.size()) != kOperator || (at > 0 && word(name[at - 1]))) return at;
   const size_t end = at + kOperator.size();
   for (const std::string_view symbol : {"()", "[]", "<=>", "<<=", ">>=", "->*", "->", "<<", ">>", "<=", ">=", "<", ">"})
@@ -58,7 +60,7 @@ constexpr std::string_view kAnonymous = "(anonymous namespace)";
 
 std::string demangle(std::string_view mangled) {
   if (mangled.size() > kMaxMangled || !(mangled.starts_with("_Z") || mangled.starts_with("_R") ||
-                                         mangled.starts_with("__Z") || mangled.starts_with("___Z")))
+                                        mangled.starts_with("__Z") || mangled.starts_with("___Z")))
     return std::string(mangled);
   // A symbol version or "@plt" is no part of the mangled name.
   const size_t at = mangled.find('@');

@@ -50,9 +50,8 @@ void add_ranges(Dwarf_Die& die, uint32_t index, std::vector<CodeRange>& ranges) 
 }
 
 void sort_ranges(std::vector<CodeRange>& ranges) {
-  std::sort(ranges.begin(), ranges.end(), [](const CodeRange& a, const CodeRange& b) {
-    return a.low != b.low ? a.low < b.low : a.high > b.high;
-  });
+  std::sort(ranges.begin(), ranges.end(),
+            [](const CodeRange& a, const CodeRange& b) { return a.low != b.low ? a.low < b.low : a.high > b.high; });
 }
 
 // The next entry on the same level. libdw follows DW_AT_sibling wherever it points: only forwards is believed.
@@ -162,8 +161,11 @@ void Info::index_children(Unit& unit, Dwarf_Die& parent, uint32_t scope, int dep
         unit.scopes.push_back({die, scope});
         index_children(unit, die, static_cast<uint32_t>(unit.scopes.size() - 1), depth + 1, budget);
         break;
-      case DW_TAG_lexical_block: index_children(unit, die, scope, depth + 1, budget); break;
-      default: break;
+      case DW_TAG_lexical_block:
+        index_children(unit, die, scope, depth + 1, budget);
+        break;
+      default:
+        break;
     }
   } while (next_sibling(die));
 }
@@ -219,9 +221,11 @@ std::string Info::scope_name(Unit& unit, uint32_t index, int depth) {
     case DW_TAG_namespace:
       return scope_name(unit, parent, depth + 1) + (name != nullptr ? name : "(anonymous namespace)") + "::";
     default:
-      return scope_name(unit, parent, depth + 1) + (name != nullptr      ? name
-                                                    : is_closure(die) ? "{lambda}"
-                                                                      : "{unnamed}") + "::";
+      return scope_name(unit, parent, depth + 1) +
+             (name != nullptr   ? name
+              : is_closure(die) ? "{lambda}"
+                                : "{unnamed}") +
+             "::";
   }
 }
 
@@ -244,8 +248,7 @@ void Info::line_at(Unit& unit, uint64_t vaddr, SourceFrame& frame) {
   if (const char* file = dwarf_linesrc(line, nullptr, nullptr)) frame.file = file;
 }
 
-void Info::inlined_calls(Dwarf_Die& parent, uint64_t vaddr, std::vector<Dwarf_Die>& calls, int depth,
-                         size_t& budget) {
+void Info::inlined_calls(Dwarf_Die& parent, uint64_t vaddr, std::vector<Dwarf_Die>& calls, int depth, size_t& budget) {
   Dwarf_Die die;
   if (depth > kMaxDepth || dwarf_child(&parent, &die) != 0) return;
   do {

@@ -60,8 +60,9 @@ const Frame& kernel_frame(uint64_t address) {
   if (!added) return frame;
   frame.address = address;
   frame.binary = "[kernel]";
-  const auto after = std::upper_bound(symbols.begin(), symbols.end(), address,
-                                      [](uint64_t value, const KernelSymbol& symbol) { return value < symbol.address; });
+  const auto after =
+      std::upper_bound(symbols.begin(), symbols.end(), address,
+                       [](uint64_t value, const KernelSymbol& symbol) { return value < symbol.address; });
   // kallsyms has no sizes; no kernel function is larger than this
   constexpr uint64_t kLargest = 1 << 20;
   if (after != symbols.begin() && address - std::prev(after)->address < kLargest) {

@@ -50,10 +50,10 @@ std::shared_ptr<BinarySymbols> shared_binary(UniqueFd fd, const std::string& pat
   static std::map<Key, std::weak_ptr<BinarySymbols>> known;
   struct stat info {};
   if (fstat(fd.get(), &info) != 0) return nullptr;
-  std::weak_ptr<BinarySymbols>& entry =
-      known[Key(info.st_dev, info.st_ino, info.st_ctim.tv_sec, info.st_ctim.tv_nsec)];
+  std::weak_ptr<BinarySymbols>& entry = known[Key(info.st_dev, info.st_ino, info.st_ctim.tv_sec, info.st_ctim.tv_nsec)];
   auto binary = entry.lock();
-  if (known.size() > 4096) std::erase_if(known, [&](const auto& item) { return &item.second != &entry && item.second.expired(); });
+  if (known.size() > 4096)
+    std::erase_if(known, [&](const auto& item) { return &item.second != &entry && item.second.expired(); });
   if (!binary) entry = binary = std::make_shared<BinarySymbols>(std::move(fd), path, root);
   return binary;
 }
@@ -131,19 +131,18 @@ void Symbols::adopt(const std::vector<Mapping>& maps) {
   for (const Place& old : places_) {
     if (!old.binary || places.size() >= kMaxPlaces) continue;
     const auto begin = places.begin(), end = begin + static_cast<ptrdiff_t>(live);
-    const auto after = std::partition_point(begin, end, [&](const Place& place) {
-      return place.mapping.end <= old.mapping.start;
-    });
+    const auto after =
+        std::partition_point(begin, end, [&](const Place& place) { return place.mapping.end <= old.mapping.start; });
     if (after == end || after->mapping.start >= old.mapping.end) places.push_back(old);
   }
   std::sort(places.begin(), places.end(),
             [](const Place& a, const Place& b) { return a.mapping.start < b.mapping.start; });
   // Data mappings come and go all the time; when the code is the same, so are the answers.
-  const bool same = std::equal(places.begin(), places.end(), places_.begin(), places_.end(),
-                               [](const Place& a, const Place& b) {
-                                 return a.mapping.start == b.mapping.start && a.mapping.end == b.mapping.end &&
-                                        a.binary == b.binary && a.mapping.path == b.mapping.path;
-                               });
+  const bool same =
+      std::equal(places.begin(), places.end(), places_.begin(), places_.end(), [](const Place& a, const Place& b) {
+        return a.mapping.start == b.mapping.start && a.mapping.end == b.mapping.end && a.binary == b.binary &&
+               a.mapping.path == b.mapping.path;
+      });
   if (same) return;
   places_ = std::move(places);
   frames_.clear();

@@ -32,9 +32,18 @@ constexpr std::string_view kGlue[] = {
     "std::__1::function<",
 };
 
+// Standard guards over the runtime's locks. Between the lock and the program they say nothing.
+constexpr std::string_view kGuards[] = {
+    "std::lock_guard<fiber::",
+    "std::unique_lock<fiber::",
+    "std::shared_lock<fiber::",
+    "std::scoped_lock<fiber::",
+};
+
 template <size_t N>
 bool begins_with_any(std::string_view name, const std::string_view (&table)[N]) {
-  return std::any_of(std::begin(table), std::end(table), [&](std::string_view begin) { return name.starts_with(begin); });
+  return std::any_of(std::begin(table), std::end(table),
+                     [&](std::string_view begin) { return name.starts_with(begin); });
 }
 
 }  // namespace
@@ -44,6 +53,12 @@ bool is_runtime_function(std::string_view demangled) { return begins_with_any(qu
 bool is_call_glue(std::string_view demangled) { return begins_with_any(qualified_name(demangled), kGlue); }
 
 std::vector<Frame> fold_runtime_frames(std::vector<Frame> stack) {
+  bool under_runtime = false;  // the frame looked at called the runtime, guards apart
+  std::erase_if(stack, [&](const Frame& frame) {
+    if (under_runtime && !frame.runtime && begins_with_any(qualified_name(frame.function), kGuards)) return true;
+    under_runtime = frame.runtime;
+    return false;
+  });
   // Glue counts as the runtime's when the runtime called it. (Innermost first: the caller is the next frame.)
   for (size_t i = stack.size(); i-- > 0;)
     if (!stack[i].runtime && i + 1 < stack.size() && stack[i + 1].runtime && is_call_glue(stack[i].function))

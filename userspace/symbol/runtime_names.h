@@ -21,6 +21,7 @@ bool is_call_glue(std::string_view demangled);
 //   - at the inner end all of them but the outermost, which is the function the program called
 //     ("fiber::Channel<int>::receive") and tells what was waited for;
 //   - between two program frames likewise, the one next to the caller stays;
+//   - standard guards (std::lock_guard<fiber::Mutex>) between that and the program go;
 //   - at the root the fiber's entry and the glue that leads to the spawned function go entirely.
 // A stack of nothing but runtime frames keeps its outermost public function.
 std::vector<Frame> fold_runtime_frames(std::vector<Frame> stack);

@@ -19,7 +19,7 @@ struct Frame {
   std::string build_id;  // hex, may be empty
   uint64_t address = 0;  // address in the process (of the call, i.e. return address - 1 for outer frames)
   uint64_t mapping_start = 0, mapping_end = 0, mapping_offset = 0;  // the mapping it lies in
-  bool inlined = false;  // inlined into the frame after it
+  bool inlined = false;                                             // inlined into the frame after it
   bool runtime = false;  // belongs to the fiber runtime (scheduler, park, channel internals): folded by default
 };
 
