@@ -3,6 +3,8 @@
 #ifndef FIBERPROF_BPF_QUEUE_H
 #define FIBERPROF_BPF_QUEUE_H
 
+#include <fiberprof/probes.h>
+
 #include "maps.bpf.h"
 
 static __always_inline struct fp_queue_value* queue_entry(const struct fp_queue_key* key) {
@@ -45,7 +47,8 @@ static __always_inline struct fp_counters* counters_of(u32 tgid) {
 
 SEC("uprobe")
 int on_handoff(struct pt_regs* ctx) {
-  (void)ctx;
+  /* An idle processor that goes to whichever worker wakes up is nothing to report. */
+  if (ARG3(ctx) != FIBERPROF_HANDOFF_BLOCKING) return 0;
   struct fp_counters* value = counters_of(watched_process());
   if (value) ADD(value->handoffs, 1);
   return 0;

@@ -8,6 +8,7 @@
 // 2d - floor(d) - 1 ticks has the wait as its expectation when the phase of the start is uniform (a wait of w ticks
 // has floor(d) >= 2 for a part of the phases only; solve E[value] = w piecewise), while d itself would be off by half
 // a tick. N is set by the monitor from past rates, never from the wait being decided.
+#include <algorithm>
 #include <cmath>
 
 #include <fiberprof/probes.h>
@@ -28,18 +29,23 @@ constexpr std::uint64_t kTickNs = 1'000'000;
 // Drawn events per second and processor that the sampled tier aims for: 4,000 events of 2 us are 0.8 % of a core.
 constexpr std::uint64_t kDrawnPerSecond = 4'000;
 
-bool draw(Sampler& sampler, std::uint64_t& weight) {
-  if (--sampler.countdown > 0) return false;
+// Number of trials up to and including the first success when each has probability 1/N. The countdown keeps the N it was
+// drawn with: one that changes before it fires must not change what the wait stands for.
+void reload(Sampler& sampler) {
   const std::uint64_t mean = sampler.mean.load(std::memory_order_relaxed);
-  weight = mean;
-  if (mean <= 1) {
-    sampler.countdown = 1;
-    return true;
-  }
+  sampler.weight = mean;
+  sampler.countdown = 1;
+  if (mean <= 1) return;
   if (sampler.random == 0) sampler.random = address_of(&sampler) | 1;
-  // Uniform in (0, 1]; the number of trials up to and including the first success is geometric with mean N.
-  const double uniform = static_cast<double>((next_random(sampler.random) >> 11) + 1) * 0x1p-53;
-  sampler.countdown = 1 + static_cast<std::int64_t>(std::log(uniform) / std::log1p(-1.0 / static_cast<double>(mean)));
+  const double uniform = static_cast<double>((next_random(sampler.random) >> 11) + 1) * 0x1p-53;  // in (0, 1]
+  sampler.countdown += static_cast<std::int64_t>(std::log(uniform) / std::log1p(-1.0 / static_cast<double>(mean)));
+}
+
+bool draw(Sampler& sampler, std::uint64_t& weight) {
+  if (sampler.weight == 0) reload(sampler);
+  if (--sampler.countdown > 0) return false;
+  weight = sampler.weight;
+  reload(sampler);
   return true;
 }
 
@@ -88,10 +94,11 @@ void resumed_slow(Fiber* fiber) {
     fiberprof_site_blocked(record.id, record.reason, record.resource, woken_at - parked_at, queued, timing.waker);
   }
   if (!sampled) return;
-  const double elapsed_ticks = static_cast<double>(now - fiber->parked_since) / static_cast<double>(kTickNs);
-  if (elapsed_ticks >= 2) {
-    const double unbiased = (2 * elapsed_ticks - std::floor(elapsed_ticks) - 1) * static_cast<double>(kTickNs);
-    const std::uint64_t total = parked_at != 0 ? now - parked_at : static_cast<std::uint64_t>(unbiased);
+  if (ticks >= 2) {
+    // The same test, on the same clock, for drawn and undrawn waits: a late tick must not put a wait into neither.
+    const double elapsed_ticks = static_cast<double>(now - fiber->parked_since) / static_cast<double>(kTickNs);
+    const double unbiased = (2 * elapsed_ticks - static_cast<double>(ticks) - 1) * static_cast<double>(kTickNs);
+    const std::uint64_t total = parked_at != 0 ? now - parked_at : static_cast<std::uint64_t>(std::max(unbiased, 0.0));
     fiberprof_site_blocked_sampled(record.id, record.reason, record.resource, total > queued ? total - queued : 0,
                                    queued, timing.waker, 1);
   } else if (weight != 0 && parked_at != 0) {

@@ -19,6 +19,7 @@ inline constexpr std::uint32_t kNone = ~std::uint32_t{0};
 // State of the sampled tier, per processor; runtime/probe owns it.
 struct Sampler {
   std::int64_t countdown = 0;
+  std::uint64_t weight = 0;  // the mean the countdown was drawn with; 0: none drawn yet
   std::atomic<std::uint64_t> mean{1};  // N: one wait in N is drawn; set by the monitor
   std::uint64_t random = 0;
 };

@@ -251,6 +251,33 @@ TEST_P(OnProcessors, SelectTimeoutsRacingWithSendsLoseNothing) {
   });
 }
 
+TEST_P(OnProcessors, PairsThatMeetOnUnbufferedChannelsNeverLoseAWakeUp) {
+  // Few fibers on several processors: nearly every park goes through a worker's own loop and every wake-up crosses
+  // threads. A lost one ends in "all fibers are asleep".
+  run([] {
+    constexpr int kPairs = 3, kRounds = 30'000;
+    fiber::WaitGroup all(kPairs);
+    for (int p = 0; p < kPairs; ++p) {
+      fiber::go([&] {
+        fiber::Channel<int> there, back;
+        auto echo = fiber::spawn([&] {
+          while (auto value = there.receive()) back.send(*value + 1);
+        });
+        int value = 0;
+        for (int i = 0; i < kRounds; ++i) {
+          there.send(value);
+          value = *back.receive();
+        }
+        EXPECT_EQ(value, kRounds);
+        there.close();
+        echo.join();
+        all.done();
+      });
+    }
+    all.wait();
+  });
+}
+
 TEST(ChannelMisuse, EndsWithAMessageThatNamesTheFiber) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_DEATH(fiber::run([] {
