@@ -9,7 +9,7 @@ static __always_inline struct fp_blocked_value* blocked_entry(const struct fp_bl
   struct fp_blocked_value* value = bpf_map_lookup_elem(&blocked, key);
   if (value) return value;
   if (blocked_full) return 0;
-  long error = bpf_map_update_elem(&blocked, key, &no_waits, BPF_NOEXIST);
+  int error = insert(&blocked, key, &no_waits);
   if (error == -E2BIG) blocked_full = 1;
   return bpf_map_lookup_elem(&blocked, key);
 }

@@ -102,6 +102,12 @@ static const struct fp_offcpu_value no_offcpu;
  * preempted between load and store would write back a value thousands of events old. `lock add` costs 5 ns. */
 #define ADD(where, what) __sync_fetch_and_add(&(where), (what))
 
+/* Before 6.4 the kernel's update functions return an int in a 64-bit register whose upper half is anything: as a long,
+ * no comparison with -E2BIG is ever true (seen on 6.1). */
+static __always_inline int insert(void* map, const void* key, const void* value) {
+  return (int)bpf_map_update_elem(map, key, value, BPF_NOEXIST);
+}
+
 static __always_inline void lost(enum fp_loss cause, u64 events) {
   u32 zero = 0;
   struct fp_losses* counts = bpf_map_lookup_elem(&losses, &zero);

@@ -100,7 +100,7 @@ static __always_inline void switched_in(struct fp_worker* worker) {
   if (ns < min_wait_ns) return;
   struct fp_offcpu_value* value = bpf_map_lookup_elem(&offcpu, &worker->why);
   if (!value) {
-    if (!offcpu_full && bpf_map_update_elem(&offcpu, &worker->why, &no_offcpu, BPF_NOEXIST) == -E2BIG)
+    if (!offcpu_full && insert(&offcpu, &worker->why, &no_offcpu) == -E2BIG)
       offcpu_full = 1;
     value = bpf_map_lookup_elem(&offcpu, &worker->why);
     if (!value) {

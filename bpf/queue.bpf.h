@@ -12,7 +12,7 @@ static __always_inline struct fp_queue_value* queue_entry(const struct fp_queue_
   if (value) return value;
   if (queues_full) return 0;
   struct fp_queue_value none = {};
-  if (bpf_map_update_elem(&queues, key, &none, BPF_NOEXIST) == -E2BIG) queues_full = 1;
+  if (insert(&queues, key, &none) == -E2BIG) queues_full = 1;
   return bpf_map_lookup_elem(&queues, key);
 }
 
@@ -41,7 +41,7 @@ static __always_inline struct fp_counters* counters_of(u32 tgid) {
   struct fp_counters* value = bpf_map_lookup_elem(&counters, &tgid);
   if (value || !tgid) return value;
   struct fp_counters none = {};
-  bpf_map_update_elem(&counters, &tgid, &none, BPF_NOEXIST);
+  insert(&counters, &tgid, &none);
   return bpf_map_lookup_elem(&counters, &tgid);
 }
 
@@ -71,7 +71,7 @@ int on_worker_start(struct pt_regs* ctx) {
   if (value) ADD(value->worker_starts, 1);
   u32 tid = visible_id((struct task_struct*)bpf_get_current_task());
   struct fp_worker worker = {.record = ARG2(ctx), .why = {.tgid = tgid}};
-  long error = workers_full ? -E2BIG : bpf_map_update_elem(&workers, &tid, &worker, BPF_ANY);
+  int error = workers_full ? -E2BIG : (int)bpf_map_update_elem(&workers, &tid, &worker, BPF_ANY);
   if (error) {
     if (error == -E2BIG) workers_full = 1;
     lost(FP_LOST_WORKERS_FULL, 1);

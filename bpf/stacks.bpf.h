@@ -203,7 +203,7 @@ static __always_inline u64 store_stack(u32 slot, const struct fp_scratch* s) {
         lost(FP_LOST_STACKS_FULL, 1);
         return 0;
       }
-      long error = bpf_map_update_elem(&stacks, &key, &s->stack, BPF_NOEXIST);
+      int error = insert(&stacks, &key, &s->stack);
       if (!error) return key;
       if (error == -E2BIG) {
         stacks_full = 1;

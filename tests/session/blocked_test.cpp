@@ -84,7 +84,9 @@ TEST_F(SessionTest, AWaitThatBeganBeforeTheAttachCountsOnlySinceThen) {
 
 TEST_F(SessionTest, DeepStacksAreCutAndCounted) {
   const auto target = start_target();
-  auto session = Session::start(options_for(*target));
+  auto options = options_for(*target);
+  options.off_cpu = false;  // a preemption down there would be one more
+  auto session = Session::start(options);
   ASSERT_TRUE(session) << session.error().message();
   ASSERT_EQ(target->ask("blocked 3 2 10 1 500"), "fired 3");
   const auto snapshot = session->snapshot();

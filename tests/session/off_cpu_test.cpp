@@ -116,14 +116,17 @@ TEST_F(OffCpuTest, ABusyWorkerAmongBusyProcessesIsPreempted) {
   const auto entries = select(snapshot, true, OffCpuCause::preempted);
   ASSERT_FALSE(entries.empty());
   uint64_t total = 0;
+  bool spinning = false;
   for (const auto& entry : entries) {
     EXPECT_EQ(entry.kernel_stack, 0u);
     total += entry.total_ns;
+    const auto stack = names(snapshot, entry.user_stack);
+    spinning = spinning || std::any_of(stack.begin(), stack.end(), [](const std::string& name) {
+                 return name.find("contract_spin") != std::string::npos;
+               });
   }
   EXPECT_GT(total, kMs);
-  const auto busiest =
-      *std::max_element(entries.begin(), entries.end(), [](auto& a, auto& b) { return a.total_ns < b.total_ns; });
-  EXPECT_THAT(names(snapshot, busiest.user_stack), testing::Contains(testing::HasSubstr("contract_spin")));
+  EXPECT_TRUE(spinning) << "also when it was preempted in the vdso or in libc, which it calls";
 }
 
 TEST_F(OffCpuTest, AWorkerStuckForGoodIsVisibleBeforeItEnds) {
