@@ -45,6 +45,8 @@ inline void channel_done_blocked(const ChannelCore* core, bool is_send) {
 }
 // The coarse clock ticks at 1 ms, and processors are sampled, only while this is true.
 inline bool anybody_attached() { return FIBERPROF_ANY_WAIT_PROBE() || FIBERPROF_ENABLED(proc_sample); }
+// Monitor: a tick of the coarse clock came this long after the one before. Only while somebody is attached.
+void tick(std::uint64_t interval_ns);
 // Monitor: choose how many waits one drawn event stands for, from how many there were lately.
 void adapt_sampling(Processor* processor, std::uint64_t parks, std::uint64_t interval_ns);
 
@@ -65,6 +67,7 @@ inline void resumed(Fiber*) {}
 inline void channel_done(const ChannelCore*, bool, Fiber*) {}
 inline void channel_done_blocked(const ChannelCore*, bool) {}
 inline bool anybody_attached() { return false; }
+inline void tick(std::uint64_t) {}
 inline void adapt_sampling(Processor*, std::uint64_t, std::uint64_t) {}
 #define FIBER_EMIT(name, ...) \
   do {                        \

@@ -4,10 +4,11 @@
 // Sampled tier. A wait is *drawn* with probability 1/N, by a countdown with a geometric reload, and then measured with
 // precise clock reads: it stands for N waits. On top, a wait that outlives two ticks of the coarse clock is *long* and
 // fires whether drawn or not, weight 1, so rare long waits are never missed; the two strata do not overlap. A long
-// wait that was not drawn knows only the tick before its start: with d = (end - that tick) / tick, the value
-// 2d - floor(d) - 1 ticks has the wait as its expectation when the phase of the start is uniform (a wait of w ticks
-// has floor(d) >= 2 for a part of the phases only; solve E[value] = w piecewise), while d itself would be off by half
-// a tick. N is set by the monitor from past rates, never from the wait being decided.
+// wait that was not drawn knows only the tick before its start. With s the age of the coarse clock when it parked and r
+// its age at the end, the time since that tick is w + s, and r is known: w + s + r - E[s + r] has the wait w as its
+// expectation, also for waits so short that only some phases make them long (s + r is symmetric about its mean then).
+// E[s + r] is one tick when ticks come on time; when they come late it is E[T^2] / E[T] of the tick times, which the
+// monitor keeps. N is set by the monitor from past rates, never from the wait being decided.
 #include <algorithm>
 #include <cmath>
 
@@ -28,6 +29,8 @@ namespace {
 constexpr std::uint64_t kTickNs = 1'000'000;
 // Drawn events per second and processor that the sampled tier aims for: 4,000 events of 2 us are 0.8 % of a core.
 constexpr std::uint64_t kDrawnPerSecond = 4'000;
+
+std::atomic<double> tick_span{static_cast<double>(kTickNs)};  // E[T^2] / E[T] of late ticks, ns
 
 // Number of trials up to and including the first success when each has probability 1/N. The countdown keeps the N it was
 // drawn with: one that changes before it fires must not change what the wait stands for.
@@ -96,8 +99,9 @@ void resumed_slow(Fiber* fiber) {
   if (!sampled) return;
   if (ticks >= 2) {
     // The same test, on the same clock, for drawn and undrawn waits: a late tick must not put a wait into neither.
-    const double elapsed_ticks = static_cast<double>(now - fiber->parked_since) / static_cast<double>(kTickNs);
-    const double unbiased = (2 * elapsed_ticks - static_cast<double>(ticks) - 1) * static_cast<double>(kTickNs);
+    const std::uint64_t since_tick = now - std::min(now, coarse_clock());
+    const double unbiased = static_cast<double>(now - fiber->parked_since) + static_cast<double>(since_tick) -
+                            tick_span.load(std::memory_order_relaxed);
     const std::uint64_t total = parked_at != 0 ? now - parked_at : static_cast<std::uint64_t>(std::max(unbiased, 0.0));
     fiberprof_site_blocked_sampled(record.id, record.reason, record.resource, total > queued ? total - queued : 0,
                                    queued, timing.waker, 1);
@@ -115,6 +119,18 @@ void channel_done_slow(const ChannelCore* core, bool is_send, bool blocked, Fibe
     FIBER_EMIT(chan_recv, self, address_of(core), core->length, core->capacity, blocked);
   }
   if (woken != nullptr && FIBERPROF_ANY_WAIT_PROBE()) woken_slow(woken);
+}
+
+void tick(std::uint64_t interval_ns) {
+  static double mean = 0, mean_square = 0;  // of the last few dozen; the monitor is the only caller
+  const double time = static_cast<double>(interval_ns);
+  if (mean == 0) {
+    mean = time;
+    mean_square = time * time;
+  }
+  mean += (time - mean) / 64;
+  mean_square += (time * time - mean_square) / 64;
+  tick_span.store(mean_square / mean, std::memory_order_relaxed);
 }
 
 void adapt_sampling(Processor* processor, std::uint64_t parks, std::uint64_t interval_ns) {

@@ -76,6 +76,7 @@ class Monitor {
       }
 
       const std::uint64_t now = now_ns();
+      if (attached) probe::tick(now - coarse_clock());
       set_coarse_clock(now);
       if (now - last_sample_ >= kAttached * 3 / 4) sample(scheduler, now);
       if (retake_stuck(scheduler, now)) {
