@@ -47,8 +47,8 @@ TEST_F(CommandLine, EveryHelpFitsEightyColumns) {
 }
 
 TEST_F(CommandLine, WrongUsageIsOneLineAndExitCodeTwo) {
-  for (const char* wrong : {"frobnicate", "report", "report --by colour x", "report -n -1 x", "top -i 5", "top -i 1ms",
-                            "top --sort size", "flame --kind idle x", "completion tcsh", "--frob"}) {
+  for (const char* wrong : {"frobnicate", "report", "report --by colour x", "report -n -1 x", "top -i 5parsecs",
+                            "top -i 1ms", "top --sort size", "flame --kind idle x", "completion tcsh", "--frob"}) {
     const CommandResult result = fiberprof(wrong);
     EXPECT_EQ(result.status, 2) << wrong;
     EXPECT_THAT(result.output, StartsWith("fiberprof: ")) << wrong;
@@ -92,8 +92,9 @@ TEST_F(CommandLine, CompletionKnowsCommandsOptionsAndWords) {
   const std::string script = directory_ + "/completion";
   ASSERT_EQ(fiberprof("completion bash >" + script).status, 0);
   const auto complete = [&](const std::string& words, int at) {
-    return run_command("bash --norc -c 'source " + script + "; COMP_WORDS=(" + words + "); COMP_CWORD=" +
-                       std::to_string(at) + "; _fiberprof; echo ${COMPREPLY[@]}'").output;
+    return run_command("bash --norc -c 'source " + script + "; COMP_WORDS=(" + words +
+                       "); COMP_CWORD=" + std::to_string(at) + "; _fiberprof; echo ${COMPREPLY[@]}'")
+        .output;
   };
   EXPECT_EQ(complete("fiberprof re", 1), "record report\n");
   EXPECT_EQ(complete("fiberprof report --by \"\"", 3), "stack reason fiber worker\n");

@@ -31,16 +31,16 @@ inline ProfileFrame runtime_frame(std::string function, uint64_t address) {
 inline Profile sample_profile() {
   Profile profile;
   profile.frames = {
-      runtime_frame("fiber::detail::park(fiber::Reason)", 0x401000),                        // 0
-      runtime_frame("fiber::Channel<kvd::Entry>::receive()", 0x401100),                     // 1
-      user_frame("kvd::Log::next(int)", "/src/kvd/log.cpp", 42, 0x402000),                  // 2
-      user_frame("kvd::Log::run()", "/src/kvd/log.cpp", 77, 0x402100),                      // 3
-      runtime_frame("fiber_entry", 0x401200),                                               // 4
-      runtime_frame("fiber::Mutex::lock()", 0x401300),                                      // 5
+      runtime_frame("fiber::detail::park(fiber::Reason)", 0x401000),                                       // 0
+      runtime_frame("fiber::Channel<kvd::Entry>::receive()", 0x401100),                                    // 1
+      user_frame("kvd::Log::next(int)", "/src/kvd/log.cpp", 42, 0x402000),                                 // 2
+      user_frame("kvd::Log::run()", "/src/kvd/log.cpp", 77, 0x402100),                                     // 3
+      runtime_frame("fiber_entry", 0x401200),                                                              // 4
+      runtime_frame("fiber::Mutex::lock()", 0x401300),                                                     // 5
       user_frame("kvd::Shard::set(std::string const&, std::string)", "/src/kvd/shard.cpp", 12, 0x402200),  // 6
-      user_frame("kvd::serve(fiber::Socket&)", "/src/kvd/serve.cpp", 101, 0x402300),        // 7
-      runtime_frame("fiber::Socket::read(std::span<char>)", 0x401400),                      // 8
-      user_frame("kvd::Codec::hash(unsigned long)", "/src/kvd/codec.cpp", 9, 0x402400),     // 9
+      user_frame("kvd::serve(fiber::Socket&)", "/src/kvd/serve.cpp", 101, 0x402300),                       // 7
+      runtime_frame("fiber::Socket::read(std::span<char>)", 0x401400),                                     // 8
+      user_frame("kvd::Codec::hash(unsigned long)", "/src/kvd/codec.cpp", 9, 0x402400),                    // 9
   };
   profile.frames[2].inlined = true;  // Log::next is inlined into Log::run, at the same address
   profile.frames[2].address = profile.frames[3].address;

@@ -77,13 +77,25 @@ inline std::vector<Frame> sample_symbolize(uint32_t, const std::vector<uint64_t>
     Frame frame;
     frame.binary = "/usr/bin/kvd";
     switch (address) {
-      case 0x10: frame.function = "fiber::Channel<kvd::Entry>::receive()"; break;
-      case 0x11: frame.function = "kvd::Log::run()"; break;
+      case 0x10:
+        frame.function = "fiber::Channel<kvd::Entry>::receive()";
+        break;
+      case 0x11:
+        frame.function = "kvd::Log::run()";
+        break;
       case 0x20:
-      case 0x28: frame.function = "fiber::Mutex::lock()"; break;
-      case 0x21: frame.function = "kvd::Shard::set(std::string const&, std::string)"; break;
-      case 0x40: frame.function = "pthread_mutex_lock"; break;
-      default: frame.function = "kvd+0x1234"; break;
+      case 0x28:
+        frame.function = "fiber::Mutex::lock()";
+        break;
+      case 0x21:
+        frame.function = "kvd::Shard::set(std::string const&, std::string)";
+        break;
+      case 0x40:
+        frame.function = "pthread_mutex_lock";
+        break;
+      default:
+        frame.function = "kvd+0x1234";
+        break;
     }
     frame.runtime = frame.function.rfind("fiber::", 0) == 0;
     if (address == 0x40) frame.binary = "/usr/lib/x86_64-linux-gnu/libc.so.6";
@@ -115,7 +127,8 @@ inline FiberCensus sample_census() {
   census.runnable = 14;
   census.blocking = 1;
   census.parked = 1004;
-  census.parked_by = {{"io read", 980, 192 * kSecond}, {"chan receive", 20, 40 * kMillisecond}, {"mutex", 4, 2 * kSecond}};
+  census.parked_by = {
+      {"io read", 980, 192 * kSecond}, {"chan receive", 20, 40 * kMillisecond}, {"mutex", 4, 2 * kSecond}};
   return census;
 }
 

@@ -138,8 +138,8 @@ TEST(TopLayout, FirstScreenFitsEightyByTwentyFourAndAnswers) {
   EXPECT_EQ(lines.size(), 24U);
   for (const Line& line : lines) EXPECT_LE(line.width(), 80U) << line.text();
   const std::string text = drawn(model);
-  for (const char* fact : {"kvd (12)", "1020", "14 runnable", "1004 parked", "io read 980 up to 3m12s", "P0 running", "2.5",
-                           "10.0% idle", "4.00s", "mutex", "kvd::Shard::set", "chan receive", "kvd::Log::run",
+  for (const char* fact : {"kvd (12)", "1020", "14 runnable", "1004 parked", "io read 980 up to 3m12s", "P0 running",
+                           "2.5", "10.0% idle", "4.00s", "mutex", "kvd::Shard::set", "chan receive", "kvd::Log::run",
                            "futex wait", "preempted", "idle 1.50s/s"}) {
     EXPECT_THAT(text, HasSubstr(fact));
   }

@@ -33,7 +33,9 @@ std::vector<std::string> split(const std::string& text, char at) {
 // The first sentence, without what a shell would read as syntax.
 std::string summary(const std::string& text) {
   std::string first = text.substr(0, std::min(text.find('\n'), text.find(". ")));
-  std::erase_if(first, [](char c) { return c == '\'' || c == '"' || c == '[' || c == ']' || c == ':' || c == '`' || c == '$' || c == '\\'; });
+  std::erase_if(first, [](char c) {
+    return c == '\'' || c == '"' || c == '[' || c == ']' || c == ':' || c == '`' || c == '$' || c == '\\';
+  });
   return first;
 }
 
@@ -43,7 +45,8 @@ std::vector<Flag> flags_of(const CLI::App& app) {
     const auto add = [&](const std::string& name) {
       Flag flag{name, summary(option->get_description()), option->get_items_expected_max() != 0, {}};
       const std::string type = option->get_type_name();
-      if (flag.takes_value && type.find('|') != std::string::npos && std::islower(static_cast<unsigned char>(type[0])) != 0) {
+      if (flag.takes_value && type.find('|') != std::string::npos &&
+          std::islower(static_cast<unsigned char>(type[0])) != 0) {
         flag.words = split(type, '|');
       }
       flags.push_back(std::move(flag));
@@ -146,8 +149,8 @@ std::string fish(const CLI::App& app) {
     for (const Flag& flag : flags_of(*command)) {
       text += "complete -c fiberprof -n '__fish_seen_subcommand_from " + command->get_name() + "' " +
               (flag.name.starts_with("--") ? "-l " + flag.name.substr(2) : "-s " + flag.name.substr(1)) +
-              (flag.takes_value ? " -r" : "") +
-              (flag.words.empty() ? "" : " -f -a '" + joined(flag.words) + "'") + " -d '" + flag.description + "'\n";
+              (flag.takes_value ? " -r" : "") + (flag.words.empty() ? "" : " -f -a '" + joined(flag.words) + "'") +
+              " -d '" + flag.description + "'\n";
     }
   }
   return text;
@@ -157,9 +160,12 @@ std::string fish(const CLI::App& app) {
 
 std::string completion_script(const CLI::App& app, Shell shell) {
   switch (shell) {
-    case Shell::bash: return bash(app);
-    case Shell::zsh: return zsh(app);
-    case Shell::fish: return fish(app);
+    case Shell::bash:
+      return bash(app);
+    case Shell::zsh:
+      return zsh(app);
+    case Shell::fish:
+      return fish(app);
   }
   return "";
 }

@@ -63,7 +63,8 @@ int flame(const Options& options) {
   const Result<Profile> profile = load(options);
   if (!profile) return print_error(profile.error());
   if (options.folded) {
-    const Result<void> written = write_file(folded_stacks(*profile, options.flame), options.output.empty() ? "-" : options.output);
+    const Result<void> written =
+        write_file(folded_stacks(*profile, options.flame), options.output.empty() ? "-" : options.output);
     return written ? static_cast<int>(ExitCode::ok) : print_error(written.error());
   }
   const FlameTree tree = flame_tree(*profile, options.flame);

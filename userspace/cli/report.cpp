@@ -36,17 +36,16 @@ void add_report(CLI::App& app, std::function<int()>& action) {
   command->add_option("file", options->file, "A recording, written by fiberprof record. - reads standard input.")
       ->required()
       ->option_text("FILE (required)");
-  add_choice<GroupBy>(*command, "--by", options->report.by,
-                      {{"stack", GroupBy::stack},
-                       {"reason", GroupBy::reason},
-                       {"fiber", GroupBy::fiber},
-                       {"worker", GroupBy::worker}},
-                      "Group waits by stack (default), reason or fiber (the function it was spawned with); worker shows "
-                      "what the worker threads waited for in the kernel.");
+  add_choice<GroupBy>(
+      *command, "--by", options->report.by,
+      {{"stack", GroupBy::stack}, {"reason", GroupBy::reason}, {"fiber", GroupBy::fiber}, {"worker", GroupBy::worker}},
+      "Group waits by stack (default), reason or fiber (the function it was spawned with); worker shows "
+      "what the worker threads waited for in the kernel.");
   add_count(*command, "-n,--rows", options->report.rows, "Rows of each table; 0: all. Default 10.");
-  command->add_flag("--all-frames", options->report.all_frames,
-                    "Show the frames of the fiber runtime and of the kernel too. By default only the function the program called "
-                    "is shown.");
+  command->add_flag(
+      "--all-frames", options->report.all_frames,
+      "Show the frames of the fiber runtime and of the kernel too. By default only the function the program called "
+      "is shown.");
   command->add_flag("--json", options->json, "One JSON object; times in nanoseconds.");
   command->footer(
       "Reading it:\n"

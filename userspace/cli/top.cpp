@@ -149,7 +149,8 @@ class Top {
           if (signals_.read(resized)) return true;
           break;
         }
-        default: return false;
+        default:
+          return false;
       }
     }
   }
@@ -178,7 +179,8 @@ class Top {
       }
       switch (sleep(until, true, !ended)) {
         case Woke::time:
-        case Woke::process: return false;
+        case Woke::process:
+          return false;
         case Woke::signal: {
           bool resized = false;
           if (signals_.read(resized)) return true;
@@ -188,10 +190,15 @@ class Top {
         case Woke::key:
           while (const std::optional<KeyPress> press = screen.key()) {
             switch (apply_key(state_, *press, model_, screen.rows())) {
-              case TopAction::none: break;
-              case TopAction::quit: return true;
-              case TopAction::reset: watch_.reset(); [[fallthrough]];
-              case TopAction::rebuild: model_ = watch_.model(state_.view.group, state_.since_start);
+              case TopAction::none:
+                break;
+              case TopAction::quit:
+                return true;
+              case TopAction::reset:
+                watch_.reset();
+                [[fallthrough]];
+              case TopAction::rebuild:
+                model_ = watch_.model(state_.view.group, state_.since_start);
             }
           }
           if (::isatty(STDIN_FILENO) == 0 || hung_up()) return true;
@@ -240,9 +247,10 @@ void add_top(CLI::App& app, std::function<int()>& action) {
       ->option_text("PID|NAME");
   add_duration(*command, "-i,--interval", options->interval_ns, "Time between two refreshes. Default 1s.");
   add_duration(*command, "-d,--duration", options->duration_ns, "End after this time. Default: when asked to.");
-  add_choice<TopSort>(*command, "--sort", options->sort,
-                      {{"total", TopSort::total}, {"count", TopSort::count}, {"max", TopSort::max}, {"name", TopSort::name}},
-                      "Order of the stacks: by time blocked (default), number of waits, longest wait or name.");
+  add_choice<TopSort>(
+      *command, "--sort", options->sort,
+      {{"total", TopSort::total}, {"count", TopSort::count}, {"max", TopSort::max}, {"name", TopSort::name}},
+      "Order of the stacks: by time blocked (default), number of waits, longest wait or name.");
   command->add_flag("--once", options->once, "One refresh as plain text, after one interval, with the first stacks.");
   command->add_flag("--json", options->json, "One JSON object a refresh, each on its line; times in nanoseconds.");
   command->add_flag("--exact", options->exact,

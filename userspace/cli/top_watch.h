@@ -37,8 +37,8 @@ class TopWatch {
   Session session_;
   TopBuilder builder_;
   bool all_frames_;
-  std::unique_ptr<RegistryView> registry_;   // null: none, or not readable
-  std::unique_ptr<ProcessSymbols> symbols_;  // null: not readable
+  std::unique_ptr<RegistryView> registry_;                     // null: none, or not readable
+  std::unique_ptr<ProcessSymbols> symbols_;                    // null: not readable
   std::map<std::vector<uint64_t>, std::vector<Frame>> known_;  // stacks already symbolized
 };
 

@@ -15,13 +15,13 @@ using protozero::data_view;
 using protozero::pbf_reader;
 
 // A recording of a large service has some ten thousand stacks; these leave two orders of magnitude.
-constexpr size_t kMaxEntries = 2'000'000;         // of each table
+constexpr size_t kMaxEntries = 2'000'000;  // of each table
 constexpr size_t kMaxFramesPerSample = 4096;
 constexpr size_t kMaxFrameReferences = 50'000'000;
 constexpr size_t kMaxLinesPerLocation = 1024;
 constexpr size_t kMaxLabels = 64;
 constexpr size_t kMaxValueTypes = 64;
-constexpr size_t kMaxExpandedText = 512U << 20;   // one long string can be named by a million frames
+constexpr size_t kMaxExpandedText = 512U << 20;  // one long string can be named by a million frames
 
 struct Bad {
   std::string why;
@@ -51,7 +51,8 @@ uint64_t number(pbf_reader& reader) {
 int64_t signed_number(pbf_reader& reader) { return static_cast<int64_t>(number(reader)); }
 
 data_view message(pbf_reader& reader) {
-  if (reader.wire_type() != protozero::pbf_wire_type::length_delimited) bad("damaged profile (a field of the wrong type)");
+  if (reader.wire_type() != protozero::pbf_wire_type::length_delimited)
+    bad("damaged profile (a field of the wrong type)");
   return reader.get_view();
 }
 
@@ -94,21 +95,38 @@ class Decoder {
     pbf_reader reader(bytes.data(), bytes.size());
     while (reader.next()) {
       switch (reader.tag()) {
-        case kSampleType: keep(reader, type_messages_, kMaxValueTypes, "sample types"); break;
-        case kSample: keep(reader, sample_messages_, kMaxEntries, "samples"); break;
-        case kMapping: keep(reader, mapping_messages_, kMaxEntries, "mappings"); break;
-        case kLocation: keep(reader, location_messages_, kMaxEntries, "locations"); break;
-        case kFunction: keep(reader, function_messages_, kMaxEntries, "functions"); break;
-        case kStringTable: keep(reader, strings_, kMaxEntries, "strings"); break;
-        case kTimeNanos: profile_.start_unix_ns = clamp(signed_number(reader)); break;
-        case kDurationNanos: profile_.duration_ns = clamp(signed_number(reader)); break;
+        case kSampleType:
+          keep(reader, type_messages_, kMaxValueTypes, "sample types");
+          break;
+        case kSample:
+          keep(reader, sample_messages_, kMaxEntries, "samples");
+          break;
+        case kMapping:
+          keep(reader, mapping_messages_, kMaxEntries, "mappings");
+          break;
+        case kLocation:
+          keep(reader, location_messages_, kMaxEntries, "locations");
+          break;
+        case kFunction:
+          keep(reader, function_messages_, kMaxEntries, "functions");
+          break;
+        case kStringTable:
+          keep(reader, strings_, kMaxEntries, "strings");
+          break;
+        case kTimeNanos:
+          profile_.start_unix_ns = clamp(signed_number(reader));
+          break;
+        case kDurationNanos:
+          profile_.duration_ns = clamp(signed_number(reader));
+          break;
         case kComment:
           numbers(reader, [&](uint64_t index) {
             bounded(comment_indices_, kMaxLabels, "comments");
             comment_indices_.push_back(index);
           });
           break;
-        default: reader.skip();
+        default:
+          reader.skip();
       }
     }
   }
@@ -145,16 +163,22 @@ class Decoder {
       uint64_t name = 0, unit = 0;
       while (reader.next()) {
         switch (reader.tag()) {
-          case kTypeName: name = number(reader); break;
-          case kTypeUnit: unit = number(reader); break;
-          default: reader.skip();
+          case kTypeName:
+            name = number(reader);
+            break;
+          case kTypeUnit:
+            unit = number(reader);
+            break;
+          default:
+            reader.skip();
         }
       }
       for (size_t ours = 0; ours < kValueTypes.size(); ++ours) {
         if (view(name) == kValueTypes[ours].name && view(unit) == kValueTypes[ours].unit) value_at_[ours] = i;
       }
     }
-    if (value_at_[kBlocked] == kMaxValueTypes) bad("it has no sample type blocked/nanoseconds, so fiberprof did not record it");
+    if (value_at_[kBlocked] == kMaxValueTypes)
+      bad("it has no sample type blocked/nanoseconds, so fiberprof did not record it");
   }
 
   template <class Table, class Entry>
@@ -169,13 +193,26 @@ class Decoder {
     uint64_t id = 0;
     while (reader.next()) {
       switch (reader.tag()) {
-        case kMappingId: id = number(reader); break;
-        case kMappingStart: result.start = number(reader); break;
-        case kMappingLimit: result.limit = number(reader); break;
-        case kMappingOffset: result.offset = number(reader); break;
-        case kMappingFile: result.file = number(reader); break;
-        case kMappingBuildId: result.build_id = number(reader); break;
-        default: reader.skip();
+        case kMappingId:
+          id = number(reader);
+          break;
+        case kMappingStart:
+          result.start = number(reader);
+          break;
+        case kMappingLimit:
+          result.limit = number(reader);
+          break;
+        case kMappingOffset:
+          result.offset = number(reader);
+          break;
+        case kMappingFile:
+          result.file = number(reader);
+          break;
+        case kMappingBuildId:
+          result.build_id = number(reader);
+          break;
+        default:
+          reader.skip();
       }
     }
     insert(mappings_, id, result, "mapping");
@@ -187,10 +224,17 @@ class Decoder {
     uint64_t id = 0;
     while (reader.next()) {
       switch (reader.tag()) {
-        case kFunctionId: id = number(reader); break;
-        case kFunctionName: result.name = number(reader); break;
-        case kFunctionFile: result.file = number(reader); break;
-        default: reader.skip();
+        case kFunctionId:
+          id = number(reader);
+          break;
+        case kFunctionName:
+          result.name = number(reader);
+          break;
+        case kFunctionFile:
+          result.file = number(reader);
+          break;
+        default:
+          reader.skip();
       }
     }
     insert(functions_, id, result, "function");
@@ -201,9 +245,14 @@ class Decoder {
     Line result;
     while (reader.next()) {
       switch (reader.tag()) {
-        case kLineFunction: result.function = number(reader); break;
-        case kLineNumber: result.number = signed_number(reader); break;
-        default: reader.skip();
+        case kLineFunction:
+          result.function = number(reader);
+          break;
+        case kLineNumber:
+          result.number = signed_number(reader);
+          break;
+        default:
+          reader.skip();
       }
     }
     return result;
@@ -216,20 +265,28 @@ class Decoder {
     std::vector<Line> lines;
     while (reader.next()) {
       switch (reader.tag()) {
-        case kLocationId: id = number(reader); break;
-        case kLocationMapping: mapping_id = number(reader); break;
-        case kLocationAddress: address = number(reader); break;
+        case kLocationId:
+          id = number(reader);
+          break;
+        case kLocationMapping:
+          mapping_id = number(reader);
+          break;
+        case kLocationAddress:
+          address = number(reader);
+          break;
         case kLocationLine:
           bounded(lines, kMaxLinesPerLocation, "lines at one location");
           lines.push_back(line(message(reader)));
           break;
-        default: reader.skip();
+        default:
+          reader.skip();
       }
     }
     Mapping mapped;
     if (mapping_id != 0) {
       const auto found = mappings_.find(mapping_id);
-      if (found == mappings_.end()) bad("location refers to mapping " + std::to_string(mapping_id) + ", which is not there");
+      if (found == mappings_.end())
+        bad("location refers to mapping " + std::to_string(mapping_id) + ", which is not there");
       mapped = found->second;
     }
     ProfileFrame frame;
@@ -294,7 +351,8 @@ class Decoder {
           if (++label_count > kMaxLabels) bad("a sample with more than 64 labels");
           label(result, message(reader));
           break;
-        default: reader.skip();
+        default:
+          reader.skip();
       }
     }
     const auto value = [&](size_t ours) { return value_at_[ours] < value_count ? values[value_at_[ours]] : 0; };
@@ -312,10 +370,17 @@ class Decoder {
     int64_t count = 0;
     while (reader.next()) {
       switch (reader.tag()) {
-        case kLabelKey: key = number(reader); break;
-        case kLabelText: value = number(reader); break;
-        case kLabelNumber: count = signed_number(reader); break;
-        default: reader.skip();
+        case kLabelKey:
+          key = number(reader);
+          break;
+        case kLabelText:
+          value = number(reader);
+          break;
+        case kLabelNumber:
+          count = signed_number(reader);
+          break;
+        default:
+          reader.skip();
       }
     }
     const std::string_view name = view(key);

@@ -61,8 +61,8 @@ class Encoder {
 
   uint64_t mapping(const ProfileFrame& frame) {
     if (frame.binary.empty()) return 0;
-    auto key = std::make_tuple(frame.binary, frame.build_id, frame.mapping_start, frame.mapping_end,
-                               frame.mapping_offset);
+    auto key =
+        std::make_tuple(frame.binary, frame.build_id, frame.mapping_start, frame.mapping_end, frame.mapping_offset);
     const auto [slot, inserted] = mappings_.try_emplace(std::move(key), mappings_.size() + 1);
     if (!inserted) return slot->second;
     const int64_t file = string(frame.binary), build_id = string(frame.build_id);
@@ -102,7 +102,8 @@ class Encoder {
     const ProfileFrame& outer = profile_.frames[group.back()];
     const uint64_t mapping_id = mapping(outer);
     std::vector<std::pair<uint64_t, uint32_t>> lines;
-    for (const uint32_t index : group) lines.emplace_back(function(profile_.frames[index]), profile_.frames[index].line);
+    for (const uint32_t index : group)
+      lines.emplace_back(function(profile_.frames[index]), profile_.frames[index].line);
     protozero::pbf_writer message(out_, kLocation);
     message.add_uint64(kLocationId, slot->second);
     if (mapping_id != 0) message.add_uint64(kLocationMapping, mapping_id);

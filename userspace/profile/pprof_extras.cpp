@@ -53,10 +53,14 @@ std::vector<uint64_t> buckets(const json& list) {
 
 std::string_view kind_name(SampleKind kind) {
   switch (kind) {
-    case SampleKind::blocked: return "blocked";
-    case SampleKind::open: return "open";
-    case SampleKind::off_cpu: return "off-cpu";
-    case SampleKind::idle: return "idle";
+    case SampleKind::blocked:
+      return "blocked";
+    case SampleKind::open:
+      return "open";
+    case SampleKind::off_cpu:
+      return "off-cpu";
+    case SampleKind::idle:
+      return "idle";
   }
   return "blocked";
 }
@@ -72,8 +76,8 @@ bool kind_from_name(std::string_view name, SampleKind& kind) {
 }
 
 std::string encode_extras(const Profile& profile, const std::vector<uint64_t>& runtime_functions) {
-  json root = {{"format", kFormat},       {"host", profile.host},     {"kernel", profile.kernel},
-               {"command", profile.command}, {"target", profile.target}, {"tier", profile.tier},
+  json root = {{"format", kFormat},          {"host", profile.host},        {"kernel", profile.kernel},
+               {"command", profile.command}, {"target", profile.target},    {"tier", profile.tier},
                {"losses", profile.losses},   {"counters", profile.counters}};
   json& queues = root["queues"] = json::array();
   for (const QueueStats& queue : profile.queues) {
@@ -89,7 +93,8 @@ std::string encode_extras(const Profile& profile, const std::vector<uint64_t>& r
   for (const Sample& sample : profile.samples) {
     size_t used = sample.histogram.size();
     while (used > 0 && sample.histogram[used - 1] == 0) --used;
-    histograms.push_back(std::vector<uint64_t>(sample.histogram.begin(), sample.histogram.begin() + static_cast<std::ptrdiff_t>(used)));
+    histograms.push_back(
+        std::vector<uint64_t>(sample.histogram.begin(), sample.histogram.begin() + static_cast<std::ptrdiff_t>(used)));
   }
   root["runtime_functions"] = runtime_functions;
   // Names come from the target and need not be UTF-8: replace, never throw.

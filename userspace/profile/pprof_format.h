@@ -78,7 +78,7 @@ std::string encode_extras(const Profile& profile, const std::vector<uint64_t>& r
 // Errors: not JSON, not an object, a newer format.
 Result<void> decode_extras(std::string_view json, Profile& profile, std::vector<uint64_t>& runtime_functions);
 
-std::string encode(const Profile& profile);                // uncompressed profile.proto
-Result<Profile> decode(std::string_view bytes);            // of uncompressed profile.proto; Error has only `why`
+std::string encode(const Profile& profile);      // uncompressed profile.proto
+Result<Profile> decode(std::string_view bytes);  // of uncompressed profile.proto; Error has only `why`
 
 }  // namespace fiberprof::pprof

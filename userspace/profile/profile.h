@@ -39,12 +39,12 @@ struct Sample {
   SampleKind kind{};
   std::string reason;  // blocked, open: wait reason; off_cpu, idle: "preempted", "futex wait", "read", ...
   uint32_t pid = 0;
-  std::string process;            // its comm
-  std::string name;               // fiber name or spawned function, when known
-  std::vector<uint32_t> frames;   // indices into Profile::frames, innermost first
-  uint64_t count = 0;             // waits
-  uint64_t total_ns = 0;          // parked + queued, or off-CPU time
-  uint64_t queued_ns = 0;         // part of total_ns spent runnable
+  std::string process;           // its comm
+  std::string name;              // fiber name or spawned function, when known
+  std::vector<uint32_t> frames;  // indices into Profile::frames, innermost first
+  uint64_t count = 0;            // waits
+  uint64_t total_ns = 0;         // parked + queued, or off-CPU time
+  uint64_t queued_ns = 0;        // part of total_ns spent runnable
   uint64_t max_ns = 0;
   std::vector<uint64_t> histogram;  // log2 ns buckets, may be empty
 };

@@ -59,9 +59,13 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
         for (const uint32_t frame : shown_frames(profile, sample, all_frames)) frames.push_back(same[frame]);
         key = {sample.reason, "", sample.pid, frames};
         break;
-      case GroupBy::fiber: key = {"", fiber_of(profile, sample), sample.pid, {}}; break;
+      case GroupBy::fiber:
+        key = {"", fiber_of(profile, sample), sample.pid, {}};
+        break;
       case GroupBy::reason:
-      case GroupBy::worker: key = {sample.reason, "", 0, {}}; break;
+      case GroupBy::worker:
+        key = {sample.reason, "", 0, {}};
+        break;
     }
     const auto [slot, inserted] = index.try_emplace(std::move(key), section.rows.size());
     if (inserted) {
@@ -70,11 +74,10 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
       row.name = by == GroupBy::fiber ? std::get<1>(slot->first) : sample.name;
       row.process = sample.process;
       row.pid = sample.pid;
-      row.culprit = static_cast<uint32_t>(
-          culprit(frames.size(), [&](size_t i) {
-            const ProfileFrame& frame = profile.frames[frames[i]];
-            return is_library(frame.function, frame.binary, frame.runtime);
-          }));
+      row.culprit = static_cast<uint32_t>(culprit(frames.size(), [&](size_t i) {
+        const ProfileFrame& frame = profile.frames[frames[i]];
+        return is_library(frame.function, frame.binary, frame.runtime);
+      }));
       row.frames = std::move(frames);
       section.rows.push_back(std::move(row));
     }
@@ -126,7 +129,8 @@ std::vector<uint32_t> shown_frames(const Profile& profile, const Sample& sample,
     stack.push_back(std::move(frame));
   }
   std::vector<uint32_t> shown;
-  for (const Frame& frame : fold_runtime_frames(std::move(stack))) shown.push_back(static_cast<uint32_t>(frame.address));
+  for (const Frame& frame : fold_runtime_frames(std::move(stack)))
+    shown.push_back(static_cast<uint32_t>(frame.address));
   return shown;
 }
 

@@ -13,10 +13,10 @@ namespace fiberprof {
 enum class GroupBy { stack, reason, fiber, worker };
 
 struct Row {
-  std::string reason;   // empty when the rows of a group had several
-  std::string name;     // of the fiber or its spawned function
-  std::string process;  // "kvd"
-  uint32_t pid = 0;     // 0 when the row spans processes
+  std::string reason;            // empty when the rows of a group had several
+  std::string name;              // of the fiber or its spawned function
+  std::string process;           // "kvd"
+  uint32_t pid = 0;              // 0 when the row spans processes
   std::vector<uint32_t> frames;  // GroupBy::stack only; shown frames, innermost first
   uint32_t culprit = 0;          // index into `frames`: the program's function closest to the wait
   uint64_t count = 0;            // waits that ended

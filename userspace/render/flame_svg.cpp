@@ -14,8 +14,8 @@ namespace fiberprof {
 namespace {
 
 constexpr double kMargin = 16;
-constexpr double kRow = 19;         // height of a frame, with the gap
-constexpr double kLetter = 7.23;    // advance of DejaVu Sans Mono at 12 px; browsers measure their own
+constexpr double kRow = 19;       // height of a frame, with the gap
+constexpr double kLetter = 7.23;  // advance of DejaVu Sans Mono at 12 px; browsers measure their own
 constexpr double kLegendTop = 74, kLegendRow = 22;
 constexpr double kPillLetter = 6.9;  // generous: the legend is set in a proportional face
 constexpr double kNarrowest = 0.3;   // px; narrower frames exist for zooming only
@@ -30,9 +30,12 @@ std::string number(double value) {
 // A word for what the width of a frame means.
 const char* noun(FlameKind kind) {
   switch (kind) {
-    case FlameKind::blocked: return "blocked";
-    case FlameKind::off_cpu: return "off CPU";
-    case FlameKind::all: return "blocked or off CPU";
+    case FlameKind::blocked:
+      return "blocked";
+    case FlameKind::off_cpu:
+      return "off CPU";
+    case FlameKind::all:
+      return "blocked or off CPU";
   }
   return "blocked";
 }
@@ -75,17 +78,20 @@ class Picture {
 
   std::string title() const {
     switch (kind_) {
-      case FlameKind::blocked: return "Where fibers were blocked";
-      case FlameKind::off_cpu: return "Where the kernel took fibers off the CPU";
-      case FlameKind::all: return "Where fibers were blocked or taken off the CPU";
+      case FlameKind::blocked:
+        return "Where fibers were blocked";
+      case FlameKind::off_cpu:
+        return "Where the kernel took fibers off the CPU";
+      case FlameKind::all:
+        return "Where fibers were blocked or taken off the CPU";
     }
     return "";
   }
 
   void text(const char* css, double x, double y, const std::string& content, const char* anchor = "start",
             const std::string& more = "") {
-    out_ += "<text class=\"" + std::string(css) + "\" x=\"" + number(x) + "\" y=\"" + number(y) +
-            "\" text-anchor=\"" + anchor + "\"" + more + ">" + xml_escape(content) + "</text>\n";
+    out_ += "<text class=\"" + std::string(css) + "\" x=\"" + number(x) + "\" y=\"" + number(y) + "\" text-anchor=\"" +
+            anchor + "\"" + more + ">" + xml_escape(content) + "</text>\n";
   }
 
   void head() {
@@ -161,9 +167,10 @@ class Picture {
     out_ += "<g class=\"f" + std::string(node.is_reason ? " cap" : "") + "\" tabindex=\"-1\" data-s=\"" +
             std::to_string(node.start_ns) + "\" data-v=\"" + std::to_string(node.total_ns) + "\" data-d=\"" +
             std::to_string(node.depth) + "\" data-r=\"" + xml_escape(node.reason) + "\"" +
-            (brief == name ? "" : " data-b=\"" + xml_escape(brief) + "\"") + (hidden ? " style=\"display:none\"" : "") + ">";
-    out_ += "<title>" + xml_escape(name) + "\n" +
-            (node.place.empty() ? "" : xml_escape(node.place) + "\n") + xml_lines(facts(node)) + "</title>";
+            (brief == name ? "" : " data-b=\"" + xml_escape(brief) + "\"") + (hidden ? " style=\"display:none\"" : "") +
+            ">";
+    out_ += "<title>" + xml_escape(name) + "\n" + (node.place.empty() ? "" : xml_escape(node.place) + "\n") +
+            xml_lines(facts(node)) + "</title>";
     out_ += "<rect x=\"" + number(x) + "\" y=\"" + number(y) + "\" width=\"" +
             number(std::max(width - (width > 3 ? 1 : 0), kNarrowest)) + "\" height=\"" + number(kRow - 1) +
             "\" rx=\"2\" fill=\"" + fill(node) + "\"/>";

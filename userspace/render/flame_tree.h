@@ -24,22 +24,22 @@ struct FlameOptions {
 };
 
 struct FlameNode {
-  std::string name;      // function, process or reason; as recorded, not sanitized
-  std::string place;     // "log.cpp:42", when all samples agree on it
-  std::string reason;    // the reason of most of its time
-  double purity = 0;     // that reason's share of its time
+  std::string name;        // function, process or reason; as recorded, not sanitized
+  std::string place;       // "log.cpp:42", when all samples agree on it
+  std::string reason;      // the reason of most of its time
+  double purity = 0;       // that reason's share of its time
   bool is_reason = false;  // the cap of a stack: not a function but what was waited for
-  uint32_t depth = 0;    // 0: the root
-  uint64_t start_ns = 0;  // where it begins from the left, on a line `root.total_ns` long
+  uint32_t depth = 0;      // 0: the root
+  uint64_t start_ns = 0;   // where it begins from the left, on a line `root.total_ns` long
   uint64_t total_ns = 0;
   uint64_t count = 0;
   uint64_t max_ns = 0;
 };
 
 struct FlameTree {
-  std::vector<FlameNode> nodes;  // in preorder, siblings by name; the first is the root
-  uint32_t depth = 0;            // deepest level
-  size_t left_out = 0;           // nodes too small to keep
+  std::vector<FlameNode> nodes;                           // in preorder, siblings by name; the first is the root
+  uint32_t depth = 0;                                     // deepest level
+  size_t left_out = 0;                                    // nodes too small to keep
   std::vector<std::pair<std::string, uint64_t>> reasons;  // total by reason, longest first
 };
 

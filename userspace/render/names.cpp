@@ -8,10 +8,12 @@ namespace fiberprof {
 std::string processor_state_name(uint32_t state) {
   switch (state) {
 #define FIBERPROF_STATE_TEXT(value, name, text) \
-  case value: return text;
+  case value:                                   \
+    return text;
     FIBERPROF_PROCESSOR_STATES(FIBERPROF_STATE_TEXT)
 #undef FIBERPROF_STATE_TEXT
-    default: return "state " + std::to_string(state);
+    default:
+      return "state " + std::to_string(state);
   }
 }
 

@@ -64,12 +64,9 @@ ordered_json section_json(const Profile& profile, const Section& section, const 
 }  // namespace
 
 std::string report_json(const Profile& profile, const ReportOptions& options) {
-  ordered_json out = {{"target", sanitize(profile.target)},
-                      {"host", sanitize(profile.host)},
-                      {"kernel", sanitize(profile.kernel)},
-                      {"command", sanitize(profile.command)},
-                      {"tier", sanitize(profile.tier)},
-                      {"start_unix_ns", profile.start_unix_ns},
+  ordered_json out = {{"target", sanitize(profile.target)}, {"host", sanitize(profile.host)},
+                      {"kernel", sanitize(profile.kernel)}, {"command", sanitize(profile.command)},
+                      {"tier", sanitize(profile.tier)},     {"start_unix_ns", profile.start_unix_ns},
                       {"duration_ns", profile.duration_ns}};
   out["blocked"] = section_json(profile, waits(profile, options.by, options.all_frames), options, true);
   out["off_cpu"] = section_json(profile, off_cpu(profile, options.by, options.all_frames), options, false);

@@ -91,7 +91,8 @@ class Report {
 
   void off_cpu_section(const Section& section) {
     if (section.rows.empty()) return;
-    title("OFF CPU", format_duration(section.totals.total_ns) + ": the kernel took the worker thread with the fiber on it");
+    title("OFF CPU",
+          format_duration(section.totals.total_ns) + ": the kernel took the worker thread with the fiber on it");
     rows(section, "times", options_.by == GroupBy::stack ? std::min(options_.rows, kMaxOffCpuStacks) : options_.rows);
   }
 
@@ -109,7 +110,8 @@ class Report {
         return (row.name.empty() ? "(no name)" : fit(fiber_name(row.name), kMaxNameColumns)) +
                (several_ ? "  " + process : "");
       }
-      default: return row.reason.empty() ? "(several)" : sanitize(row.reason);
+      default:
+        return row.reason.empty() ? "(several)" : sanitize(row.reason);
     }
   }
 
@@ -128,9 +130,9 @@ class Report {
     Table table(std::move(titles));
     for (size_t i = 0; i < shown; ++i) {
       const Row& row = section.rows[i];
-      std::vector<std::string> cells = {format_duration(row.total_ns), format_share(row.total_ns, section.totals.total_ns),
-                                        format_count(row.count + row.open), format_duration(row.mean_ns()),
-                                        format_duration(row.max_ns)};
+      std::vector<std::string> cells = {
+          format_duration(row.total_ns), format_share(row.total_ns, section.totals.total_ns),
+          format_count(row.count + row.open), format_duration(row.mean_ns()), format_duration(row.max_ns)};
       for (const double p : {0.5, 0.99}) {
         const uint64_t value = percentile(row.histogram, p, row.max_ns);
         if (histograms) cells.push_back(value == 0 ? "" : format_duration(value));

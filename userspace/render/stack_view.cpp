@@ -12,8 +12,8 @@
 namespace fiberprof {
 namespace {
 
-constexpr std::array<std::string_view, 9> kLibraries = {"libc.so",      "libc-2",   "libm.so", "libpthread", "libstdc++.so",
-                                                        "libc++.so", "libgcc_s", "ld-linux", "ld-musl"};
+constexpr std::array<std::string_view, 9> kLibraries = {
+    "libc.so", "libc-2", "libm.so", "libpthread", "libstdc++.so", "libc++.so", "libgcc_s", "ld-linux", "ld-musl"};
 
 }  // namespace
 
@@ -30,7 +30,8 @@ bool is_library(std::string_view function, std::string_view binary, bool runtime
     return true;
   }
   binary.remove_prefix(binary.rfind('/') + 1);  // npos + 1 is 0
-  return std::any_of(kLibraries.begin(), kLibraries.end(), [&](std::string_view name) { return binary.starts_with(name); });
+  return std::any_of(kLibraries.begin(), kLibraries.end(),
+                     [&](std::string_view name) { return binary.starts_with(name); });
 }
 
 size_t culprit(size_t count, const std::function<bool(size_t)>& is_library) {

@@ -24,8 +24,8 @@ ordered_json frames_json(const std::vector<Frame>& frames) {
 }
 
 ordered_json fibers_json(const FiberCensus& census) {
-  ordered_json out = {{"total", census.total()},       {"running", census.running}, {"runnable", census.runnable},
-                      {"blocking", census.blocking},   {"parked", census.parked},   {"complete", census.complete}};
+  ordered_json out = {{"total", census.total()},     {"running", census.running}, {"runnable", census.runnable},
+                      {"blocking", census.blocking}, {"parked", census.parked},   {"complete", census.complete}};
   ordered_json& by = out["parked_by_reason"] = ordered_json::object();
   for (const ParkedFibers& parked : census.parked_by) {
     by[parked.reason] = {{"count", parked.count}, {"oldest_ns", parked.oldest_ns}};
@@ -42,12 +42,9 @@ ordered_json losses_json(const Losses& losses) {
 }  // namespace
 
 std::string top_json(const TopModel& model, size_t max_stacks) {
-  ordered_json out = {{"pid", model.pid},
-                      {"process", sanitize(model.process)},
-                      {"tier", model.exact ? "exact" : "sampled"},
-                      {"ended", model.ended},
-                      {"interval_ns", model.interval_ns},
-                      {"watched_ns", model.watched_ns}};
+  ordered_json out = {
+      {"pid", model.pid},     {"process", sanitize(model.process)}, {"tier", model.exact ? "exact" : "sampled"},
+      {"ended", model.ended}, {"interval_ns", model.interval_ns},   {"watched_ns", model.watched_ns}};
   if (model.fibers) {
     out["fibers"] = fibers_json(*model.fibers);
     out["fibers"]["created"] = model.fibers_created;

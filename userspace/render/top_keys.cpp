@@ -23,7 +23,9 @@ void to_the_top(TopView& view) {
 
 void edit_filter(TopView& view, const KeyPress& press) {
   switch (press.key) {
-    case Key::enter: view.searching = false; break;
+    case Key::enter:
+      view.searching = false;
+      break;
     case Key::escape:
       view.searching = false;
       view.filter.clear();
@@ -36,7 +38,8 @@ void edit_filter(TopView& view, const KeyPress& press) {
     case Key::text:
       if (view.filter.size() < kMaxFilter) view.filter += sanitize(press.text);
       break;
-    default: break;
+    default:
+      break;
   }
   to_the_top(view);
 }
@@ -94,18 +97,40 @@ TopAction apply_key(TopState& state, const KeyPress& press, const TopModel& mode
   }
   const auto page = static_cast<long>(rows / 2);
   switch (press.key) {
-    case Key::text: return letter(state, press.text, model);
-    case Key::enter: expand(state, model, true, true); break;
-    case Key::right: expand(state, model, true, false); break;
-    case Key::left: expand(state, model, false, false); break;
-    case Key::up: select(view, model, -1); break;
-    case Key::down: select(view, model, 1); break;
-    case Key::page_up: select(view, model, -page); break;
-    case Key::page_down: select(view, model, page); break;
-    case Key::home: to_the_top(view); break;
-    case Key::end: select(view, model, static_cast<long>(model.stacks.size())); break;
-    case Key::f1: state.help = true; break;
-    case Key::f6: return letter(state, "s", model);
+    case Key::text:
+      return letter(state, press.text, model);
+    case Key::enter:
+      expand(state, model, true, true);
+      break;
+    case Key::right:
+      expand(state, model, true, false);
+      break;
+    case Key::left:
+      expand(state, model, false, false);
+      break;
+    case Key::up:
+      select(view, model, -1);
+      break;
+    case Key::down:
+      select(view, model, 1);
+      break;
+    case Key::page_up:
+      select(view, model, -page);
+      break;
+    case Key::page_down:
+      select(view, model, page);
+      break;
+    case Key::home:
+      to_the_top(view);
+      break;
+    case Key::end:
+      select(view, model, static_cast<long>(model.stacks.size()));
+      break;
+    case Key::f1:
+      state.help = true;
+      break;
+    case Key::f6:
+      return letter(state, "s", model);
     case Key::f5:
       view.group = view.group == TopBuilder::Group::stack ? TopBuilder::Group::reason : TopBuilder::Group::stack;
       to_the_top(view);
@@ -115,7 +140,8 @@ TopAction apply_key(TopState& state, const KeyPress& press, const TopModel& mode
       view.expanded.clear();
       break;
     case Key::erase:
-    case Key::resize: break;
+    case Key::resize:
+      break;
   }
   return TopAction::none;
 }

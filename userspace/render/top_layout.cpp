@@ -135,10 +135,9 @@ class Layout {
   void head() {
     const std::string name = fit(sanitize(model_.process), 24) + " (" + std::to_string(model_.pid) + ")";
     line({{"fiberprof ", Role::dim}, {name, Role::bold}});
-    const std::string covers = model_.since_start
-                                   ? "since start, " + format_duration(model_.watched_ns)
-                                   : "last " + format_duration(model_.interval_ns) + " of " +
-                                         format_duration(model_.watched_ns);
+    const std::string covers = model_.since_start ? "since start, " + format_duration(model_.watched_ns)
+                                                  : "last " + format_duration(model_.interval_ns) + " of " +
+                                                        format_duration(model_.watched_ns);
     add({"   " + std::string(model_.exact ? "exact" : "sampled") + "   " + covers, Role::dim});
     if (view_.paused) add({"   PAUSED", Role::warning});
     if (model_.ended) add({"   the process has ended", Role::warning});
@@ -307,7 +306,8 @@ class Layout {
     for (size_t i = 0; i < stack.frames.size(); ++i) {
       const Frame& frame = stack.frames[i];
       const std::string place = sanitize(short_location(frame.file, frame.line));
-      const size_t room = columns_ > indent.size() + place.size() + 2 ? columns_ - indent.size() - place.size() - 2 : 16;
+      const size_t room =
+          columns_ > indent.size() + place.size() + 2 ? columns_ - indent.size() - place.size() - 2 : 16;
       line({{indent + fit(display_name(frame.function), room), i == stack.culprit ? Role::bold : Role::normal},
             {place.empty() ? "" : "  " + place, Role::dim}});
     }
@@ -359,7 +359,9 @@ class Layout {
 
   void keys() {
     if (view_.searching) {
-      line({{"search: ", Role::heading}, {sanitize(view_.filter) + "▏", Role::bold}, {"   Enter keeps, Esc clears", Role::dim}});
+      line({{"search: ", Role::heading},
+            {sanitize(view_.filter) + "▏", Role::bold},
+            {"   Enter keeps, Esc clears", Role::dim}});
       return;
     }
     line();
@@ -403,9 +405,8 @@ std::vector<size_t> shown_stacks(const TopModel& model, const TopView& view) {
   const std::string wanted = lower(view.filter);
   const auto matches = [&](const TopStack& stack) {
     if (wanted.empty() || lower(stack.reason).find(wanted) != std::string::npos) return true;
-    return std::any_of(stack.frames.begin(), stack.frames.end(), [&](const Frame& frame) {
-      return lower(frame.function).find(wanted) != std::string::npos;
-    });
+    return std::any_of(stack.frames.begin(), stack.frames.end(),
+                       [&](const Frame& frame) { return lower(frame.function).find(wanted) != std::string::npos; });
   };
   std::vector<size_t> order;
   for (size_t i = 0; i < model.stacks.size(); ++i) {
@@ -414,10 +415,14 @@ std::vector<size_t> shown_stacks(const TopModel& model, const TopView& view) {
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     const TopStack &x = model.stacks[a], &y = model.stacks[b];
     switch (view.sort) {
-      case TopSort::total: return x.total_ns > y.total_ns;
-      case TopSort::count: return x.count > y.count;
-      case TopSort::max: return x.max_ns > y.max_ns;
-      case TopSort::name: return where(x) < where(y);
+      case TopSort::total:
+        return x.total_ns > y.total_ns;
+      case TopSort::count:
+        return x.count > y.count;
+      case TopSort::max:
+        return x.max_ns > y.max_ns;
+      case TopSort::name:
+        return where(x) < where(y);
     }
     return false;
   });

@@ -70,9 +70,15 @@ Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint6
       [&](const FiberInfo& fiber) {
         ++seen;
         switch (fiber.state) {
-          case FIBERPROF_FIBER_RUNNING: ++census.running; break;
-          case FIBERPROF_FIBER_RUNNABLE: ++census.runnable; break;
-          case FIBERPROF_FIBER_BLOCKING: ++census.blocking; break;
+          case FIBERPROF_FIBER_RUNNING:
+            ++census.running;
+            break;
+          case FIBERPROF_FIBER_RUNNABLE:
+            ++census.runnable;
+            break;
+          case FIBERPROF_FIBER_BLOCKING:
+            ++census.blocking;
+            break;
           case FIBERPROF_FIBER_PARKED: {
             ++census.parked;
             ParkedFibers& by = parked[fiber.reason];
@@ -80,7 +86,8 @@ Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint6
             by.oldest_ns = std::max(by.oldest_ns, since(clock_ns, fiber.since_ns));
             break;
           }
-          default: break;
+          default:
+            break;
         }
       },
       limit);
@@ -245,11 +252,10 @@ void TopBuilder::add_kernel(TopModel& model, const Snapshot& from, const Symboli
     row.total_ns += total;
     row.max_ns = std::max(row.max_ns, entry.max_ns);
   }
-  std::stable_sort(model.kernel.begin(), model.kernel.end(),
-                   [](const TopKernelWait& a, const TopKernelWait& b) {
-                     // What a fiber lost comes before what the scheduler lost between two fibers.
-                     return std::make_pair(a.on_fiber, a.total_ns) > std::make_pair(b.on_fiber, b.total_ns);
-                   });
+  std::stable_sort(model.kernel.begin(), model.kernel.end(), [](const TopKernelWait& a, const TopKernelWait& b) {
+    // What a fiber lost comes before what the scheduler lost between two fibers.
+    return std::make_pair(a.on_fiber, a.total_ns) > std::make_pair(b.on_fiber, b.total_ns);
+  });
 }
 
 void TopBuilder::add_processors(TopModel& model, const Snapshot& from) const {

@@ -58,10 +58,10 @@ struct TopKernelWait {
 struct TopProcessor {
   uint32_t pid = 0, index = 0;
   std::string state;
-  uint64_t depth = 0;      // now
-  double mean_depth = 0;   // over the interval, from the monitor's ticks
-  uint64_t max_depth = 0;  // since the session began
-  double idle = 0;         // share of the interval's ticks
+  uint64_t depth = 0;           // now
+  double mean_depth = 0;        // over the interval, from the monitor's ticks
+  uint64_t max_depth = 0;       // since the session began
+  double idle = 0;              // share of the interval's ticks
   std::vector<double> history;  // mean depth of past intervals, oldest first
 };
 
@@ -69,10 +69,10 @@ struct TopModel {
   std::string process;
   uint32_t pid = 0;
   bool exact = false;
-  bool ended = false;          // the process is gone
-  uint64_t interval_ns = 0;    // what the numbers below cover
-  uint64_t watched_ns = 0;     // since the session (or reset) began
-  bool since_start = false;    // interval_ns is all of watched_ns
+  bool ended = false;                 // the process is gone
+  uint64_t interval_ns = 0;           // what the numbers below cover
+  uint64_t watched_ns = 0;            // since the session (or reset) began
+  bool since_start = false;           // interval_ns is all of watched_ns
   std::optional<FiberCensus> fibers;  // none: the process has no readable registry
   uint64_t fibers_created = 0;        // within the interval
   uint64_t global_queue = 0;

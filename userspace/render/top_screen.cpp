@@ -123,12 +123,18 @@ int Screen::attributes(const Span& span, bool selected) {
     return static_cast<int>(COLOR_PAIR(number));
   };
   switch (span.role) {
-    case Role::normal: return base;
-    case Role::bold: return base | static_cast<int>(A_BOLD);
-    case Role::dim: return base | (selected ? 0 : static_cast<int>(A_DIM));
-    case Role::heading: return base | static_cast<int>(A_BOLD) | pair(75, COLOR_CYAN);
-    case Role::warning: return base | static_cast<int>(A_BOLD) | pair(214, COLOR_YELLOW);
-    case Role::bar: return base | pair(75, COLOR_CYAN);
+    case Role::normal:
+      return base;
+    case Role::bold:
+      return base | static_cast<int>(A_BOLD);
+    case Role::dim:
+      return base | (selected ? 0 : static_cast<int>(A_DIM));
+    case Role::heading:
+      return base | static_cast<int>(A_BOLD) | pair(75, COLOR_CYAN);
+    case Role::warning:
+      return base | static_cast<int>(A_BOLD) | pair(214, COLOR_YELLOW);
+    case Role::bar:
+      return base | pair(75, COLOR_CYAN);
     case Role::reason: {
       const Colour colour = reason_colour(span.reason);
       // With eight colours only the strongest channel can be told.
@@ -166,31 +172,50 @@ std::optional<KeyPress> Screen::key() {
   if (kind == ERR) return std::nullopt;
   if (kind == KEY_CODE_YES) {
     switch (code) {
-      case KEY_UP: return KeyPress{Key::up, ""};
-      case KEY_DOWN: return KeyPress{Key::down, ""};
-      case KEY_LEFT: return KeyPress{Key::left, ""};
-      case KEY_RIGHT: return KeyPress{Key::right, ""};
-      case KEY_PPAGE: return KeyPress{Key::page_up, ""};
-      case KEY_NPAGE: return KeyPress{Key::page_down, ""};
-      case KEY_HOME: return KeyPress{Key::home, ""};
-      case KEY_END: return KeyPress{Key::end, ""};
-      case KEY_ENTER: return KeyPress{Key::enter, ""};
+      case KEY_UP:
+        return KeyPress{Key::up, ""};
+      case KEY_DOWN:
+        return KeyPress{Key::down, ""};
+      case KEY_LEFT:
+        return KeyPress{Key::left, ""};
+      case KEY_RIGHT:
+        return KeyPress{Key::right, ""};
+      case KEY_PPAGE:
+        return KeyPress{Key::page_up, ""};
+      case KEY_NPAGE:
+        return KeyPress{Key::page_down, ""};
+      case KEY_HOME:
+        return KeyPress{Key::home, ""};
+      case KEY_END:
+        return KeyPress{Key::end, ""};
+      case KEY_ENTER:
+        return KeyPress{Key::enter, ""};
       case KEY_BACKSPACE:
-      case KEY_DC: return KeyPress{Key::erase, ""};
-      case KEY_F(1): return KeyPress{Key::f1, ""};
-      case KEY_F(5): return KeyPress{Key::f5, ""};
-      case KEY_F(6): return KeyPress{Key::f6, ""};
-      case KEY_RESIZE: return KeyPress{Key::resize, ""};
-      default: return key();
+      case KEY_DC:
+        return KeyPress{Key::erase, ""};
+      case KEY_F(1):
+        return KeyPress{Key::f1, ""};
+      case KEY_F(5):
+        return KeyPress{Key::f5, ""};
+      case KEY_F(6):
+        return KeyPress{Key::f6, ""};
+      case KEY_RESIZE:
+        return KeyPress{Key::resize, ""};
+      default:
+        return key();
     }
   }
   switch (code) {
     case '\r':
-    case '\n': return KeyPress{Key::enter, ""};
-    case 27: return KeyPress{Key::escape, ""};
+    case '\n':
+      return KeyPress{Key::enter, ""};
+    case 27:
+      return KeyPress{Key::escape, ""};
     case 8:
-    case 127: return KeyPress{Key::erase, ""};
-    default: break;
+    case 127:
+      return KeyPress{Key::erase, ""};
+    default:
+      break;
   }
   if (code < 32) return key();
   return KeyPress{Key::text, utf8(static_cast<wchar_t>(code))};

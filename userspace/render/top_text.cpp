@@ -12,13 +12,23 @@ std::string top_text(const std::vector<Line>& lines, const Style& style) {
     }
     for (const Span& span : line.spans) {
       switch (span.role) {
-        case Role::normal: text += span.text; break;
+        case Role::normal:
+          text += span.text;
+          break;
         case Role::bold:
-        case Role::heading: text += style.bold(span.text); break;
+        case Role::heading:
+          text += style.bold(span.text);
+          break;
         case Role::dim:
-        case Role::bar: text += style.dim(span.text); break;
-        case Role::warning: text += style.warning(span.text); break;
-        case Role::reason: text += style.reason(span.reason, span.text); break;
+        case Role::bar:
+          text += style.dim(span.text);
+          break;
+        case Role::warning:
+          text += style.warning(span.text);
+          break;
+        case Role::reason:
+          text += style.reason(span.reason, span.text);
+          break;
       }
     }
     text += "\n";
