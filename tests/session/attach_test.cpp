@@ -46,18 +46,23 @@ class AttachTest : public SessionTest {
     read(semaphores_at_, semaphores_.data(), semaphores_.size() * 2);
     return semaphores_;
   }
+  // The code of the sites. The last five bytes of the 10-byte nop are its operand, which a nop never reads: a kernel
+  // that turned it into a call leaves the call there when it makes it a nop again, for the sake of threads that are
+  // just between the two halves (seen on 7.2). Here they count as zero.
   std::string code() const {
+    static constexpr std::string_view nop10 = "\x66\x2e\x0f\x1f\x84";
     std::string all;
     for (const uint64_t site : sites_) {
       char bytes[64];
       read(site, bytes, sizeof bytes);
       all.append(bytes, sizeof bytes);
     }
+    for (size_t at = all.find(nop10); at != all.npos; at = all.find(nop10, at + 10))
+      for (size_t i = at + 5; i < at + 10 && i < all.size(); ++i) all[i] = 0;
     return all;
   }
   void expect_untouched() {
     EXPECT_THAT(semaphores(), testing::Each(0));
-    // A kernel that turns a nop into a call may leave nothing but the nop behind.
     EXPECT_EQ(code(), code_before_);
   }
 

@@ -39,7 +39,8 @@ std::vector<Check> trials(nlohmann::json& measured) {
 
   const auto costs = measure_nop_forms();
   if (!costs) {
-    checks.push_back({"probes", false, true, costs.error().message(), "use a kernel with CONFIG_UPROBE_EVENTS=y"});
+    const Error& error = costs.error();
+    checks.push_back({"probes", false, true, error.what + ": " + error.why, error.hint});
     return checks;
   }
   measured["unattached_ns"] = costs->unattached_ns;

@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "session/attach_hint.h"
 #include "session/bpf_handles.h"
 #include "session/libbpf_log.h"
 #pragma GCC diagnostic push
@@ -65,7 +66,10 @@ Result<void> Calibration::attach(uint64_t address) {
   auto* const bpf = state_->skeleton->progs.on_calibration_site;
   LIBBPF_OPTS(bpf_uprobe_opts, opts);
   UniqueLink link(bpf_program__attach_uprobe_opts(bpf, 0, "/proc/self/exe", *offset, &opts));
-  if (!link) return fail("cannot attach a uprobe to fiberprof itself", std::strerror(errno));
+  if (!link) {
+    const int error = errno;
+    return fail("cannot attach a uprobe to fiberprof itself", std::strerror(error), attach_hint(error));
+  }
   state_->links.push_back(std::move(link));
   return {};
 }

@@ -14,6 +14,7 @@
 
 #include "process/maps.h"
 #include "process/registry_view.h"
+#include "session/attach_hint.h"
 #include "session/bpf_handles.h"
 #include "session/calibration.h"
 #include "session/libbpf_log.h"
@@ -187,9 +188,7 @@ Result<void> Session::State::attach_probe(const FiberProcess& process, const cha
       const std::string what = std::string("cannot attach to fiber:") + name + " of " + describe(process);
       if (error == ESRCH || (error == ENOENT && kill(static_cast<pid_t>(process.pid), 0) < 0))
         return fail(what, "the process has ended");
-      return fail(what, std::strerror(error), error == EPERM || error == EACCES
-                                                  ? "run as root or with CAP_PERFMON"
-                                                  : "run fiberprof doctor");
+      return fail(what, std::strerror(error), attach_hint(error));
     }
     probe_links.push_back(std::move(link));
     ++attached;
