@@ -18,6 +18,11 @@ ReadStatus status_of(int error) {
   return error == ESRCH ? ReadStatus::gone : error == EPERM ? ReadStatus::not_permitted : ReadStatus::fault;
 }
 
+// An address of another process, in the type that the system call wants; never dereferenced here.
+void* foreign(uint64_t address) {
+  return reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr)
+}
+
 class LiveMemory final : public TargetMemory {
  public:
   explicit LiveMemory(uint32_t pid) : pid_(static_cast<pid_t>(pid)) {}
@@ -26,7 +31,7 @@ class LiveMemory final : public TargetMemory {
     size_t done = 0;
     while (done < out.size()) {
       iovec local{out.data() + done, out.size() - done};
-      iovec remote{reinterpret_cast<void*>(address + done), out.size() - done};
+      iovec remote{foreign(address + done), out.size() - done};
       const ssize_t got = process_vm_readv(pid_, &local, 1, &remote, 1, 0);
       if (got < 0) return status_of(errno);
       if (got == 0) return ReadStatus::fault;
@@ -41,7 +46,7 @@ class LiveMemory final : public TargetMemory {
     for (size_t begin = 0; begin < addresses.size();) {
       const size_t count = std::min<size_t>(addresses.size() - begin, IOV_MAX);
       remote.clear();
-      for (size_t i = 0; i < count; ++i) remote.push_back({reinterpret_cast<void*>(addresses[begin + i]), size});
+      for (size_t i = 0; i < count; ++i) remote.push_back({foreign(addresses[begin + i]), size});
       iovec local{out + begin * size, count * size};
       const ssize_t got = process_vm_readv(pid_, &local, 1, remote.data(), count, 0);
       const ReadStatus status = got < 0 ? status_of(errno) : ReadStatus::ok;

@@ -78,9 +78,10 @@ std::optional<ElfFile> find_debug_file(const ElfFile& file, const std::string& t
   uint32_t crc;
   std::memcpy(&crc, bytes.data() + ((end + 4) & ~size_t{3}), sizeof crc);
   const std::string directory = directory_of(target_path);
+  const std::string beside = directory + name, hidden = directory + ".debug/" + name;
+  const std::string central = "/usr/lib/debug" + beside;
   for (const int root : roots)
-    for (const std::string& path :
-         {directory + name, directory + ".debug/" + name, "/usr/lib/debug" + directory + name})
+    for (const std::string& path : {beside, hidden, central})
       if (path != target_path)
         if (auto found = open_if(root, path, id, crc)) return found;
   return std::nullopt;

@@ -162,7 +162,7 @@ std::unique_ptr<DebugImage> DebugImage::build(const ElfFile& file) {
   head.e_shstrndx = static_cast<Elf64_Half>(header_count - 1);
   std::memcpy(bytes, &head, sizeof head);
   std::memcpy(bytes + sizeof head, headers.data(), header_count * sizeof(Elf64_Shdr));
-  std::memcpy(bytes + headers.back().sh_offset, names.data(), names.size());
+  std::copy(names.begin(), names.end(), bytes + headers.back().sh_offset);
   std::memset(bytes + headers.back().sh_offset + names.size(), 0, kZeros);
   for (size_t i = 0; i < parts.size(); ++i) {
     char* const out = bytes + headers[i + 1].sh_offset;

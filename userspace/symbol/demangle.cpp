@@ -101,9 +101,7 @@ std::string_view qualified_name(std::string_view name) {
       // the return type: "decltype (x) f(int)".
       if (ends_function(name.substr(end))) return name.substr(start, at - start);
       at = end;
-    } else if (c == '[' && name.substr(at, 5) == "[abi:") {
-      at = skip_brackets(name, at);
-    } else if (c == '<' || c == '{') {
+    } else if (c == '<' || c == '{' || name.substr(at, 5) == "[abi:") {
       at = skip_brackets(name, at);
     } else if (c == ' ') {
       if (name.substr(at, 2) == " [") return name.substr(start, at - start);

@@ -38,8 +38,9 @@ UniqueFd vdso_file(uint64_t size) {
   const Mapping* own = maps ? find_mapping(*maps, start) : nullptr;
   if (own == nullptr || own->end - start != size) return UniqueFd();
   UniqueFd fd(memfd_create("vdso", MFD_CLOEXEC));
-  if (!fd || write(fd.get(), reinterpret_cast<const void*>(start), size) != static_cast<ssize_t>(size))
-    return UniqueFd();
+  const auto* image =
+      reinterpret_cast<const void*>(start);  // NOLINT(performance-no-int-to-ptr): so the kernel tells it
+  if (!fd || write(fd.get(), image, size) != static_cast<ssize_t>(size)) return UniqueFd();
   return fd;
 }
 
