@@ -76,6 +76,7 @@ struct pt_regs {
 #define REG_IP(r) ((r)->ip)
 #define REG_FP(r) ((r)->bp)
 #define REG_SP(r) ((r)->sp)
+#define REG_LR(r) 0
 #define SYSCALL_NR(r) ((s64)(r)->orig_ax)
 #define SYSCALL_ARG1(r) ((r)->si)
 #define KERNEL_STACK_SIZE 16384
@@ -105,6 +106,7 @@ struct pt_regs {
 #define REG_IP(r) ((r)->pc)
 #define REG_FP(r) ((r)->regs[29])
 #define REG_SP(r) ((r)->sp)
+#define REG_LR(r) ((r)->regs[30])
 #define SYSCALL_NR(r) ((s64)(r)->syscallno)
 #define SYSCALL_ARG1(r) ((r)->regs[1])
 #define KERNEL_STACK_SIZE 16384

@@ -33,6 +33,7 @@ __u64 elapsed_at_least = 0;
 __u8 blocked_full = 0;
 __u8 offcpu_full = 0;
 __u8 stacks_full = 0;
+__u8 leaves_full = 0;
 __u8 workers_full = 0;
 __u8 queues_full = 0;
 
@@ -56,6 +57,14 @@ struct {
   __type(key, __u64);
   __type(value, struct fp_stack);
 } stacks SEC(".maps");
+
+/* By the key of the off-CPU user stack it belongs to. 4 MiB. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 2048);
+  __type(key, __u64);
+  __type(value, struct fp_leaf);
+} leaves SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);

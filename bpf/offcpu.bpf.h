@@ -9,7 +9,7 @@
 #ifndef FIBERPROF_BPF_OFFCPU_H
 #define FIBERPROF_BPF_OFFCPU_H
 
-#include "stacks.bpf.h"
+#include "leaf.bpf.h"
 
 static __always_inline u64 state_of(struct task_struct* task) {
   if (bpf_core_field_exists(task->__state)) return BPF_CORE_READ(task, __state);
@@ -85,7 +85,7 @@ static __always_inline void switched_out(void* ctx, int preempted, struct task_s
       }
     }
   }
-  if (fiber) why->user_stack = switch_stack(why->tgid, &regs);
+  if (fiber) why->user_stack = worker_stack(why->tgid, &regs);
   /* an idle worker sleeps thousands of times a second, always at the same place in the kernel: 1 us each saved */
   if (why->cause != FP_PREEMPTED && (fiber || (why->cause != FP_FUTEX && why->cause != FP_POLL)))
     why->kernel_stack = kernel_stack(ctx);

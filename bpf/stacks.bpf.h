@@ -24,6 +24,7 @@ struct fp_scratch {
   u64 length;
   u64 hash;
   u64 extra[2]; /* return addresses to put after the first frame, see find_caller; 0: none */
+  u64 from;     /* the first frame record of the walk */
   u32 truncated;
   u32 unreadable;
   struct fp_stack stack;
@@ -246,6 +247,7 @@ static __always_inline u64 probe_stack(u64 ip, u64 fp) {
 
 /* User stack of a task that is being switched out, where nothing else runs on this CPU. */
 static __always_inline u64 switch_stack(u32 tgid, const struct pt_regs* regs) {
+  (void)tgid; /* only x86-64 needs it */
   const u32 slot = SCRATCH_SWITCH;
   struct fp_scratch* s = bpf_map_lookup_elem(&scratch, &slot);
   if (!s) return 0;
@@ -265,7 +267,11 @@ static __always_inline u64 switch_stack(u32 tgid, const struct pt_regs* regs) {
     }
   }
 #endif
+  s->from = fp;
   walk(slot, REG_IP(regs), fp);
+  /* Different ways into the same system call may have equal frames but, mostly, another distance to them. */
+  const u64 distance = fp - REG_SP(regs);
+  if (distance < FP_LEAF_BYTES) s->hash = mix(s->hash, distance) | 1;
   if (s->truncated) lost(FP_LOST_STACK_TRUNCATED, 1);
   if (s->unreadable) lost(FP_LOST_STACK_WALK, 1);
   return store_stack(slot, s);

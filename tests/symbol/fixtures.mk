@@ -35,3 +35,11 @@ $(SYM_DIR)/library: tests/symbol/fixtures/calls_library.cpp $(SYM_DIR)/libstacks
 	$(CXX) $(SYM_FLAGS) -g -o $@ $^ -Wl,-rpath,'$$ORIGIN'
 
 $(B)/tests/symbol_test: | $(B)/tests/programs/parked $(SYM_PLAIN) $(addprefix $(SYM_DIR)/,clang stripped linked library)
+
+$(SYM_DIR)/waits_in_libc: tests/symbol/fixtures/waits_in_libc.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(SYM_FLAGS) -g -o $@ $< -pthread
+$(SYM_DIR)/waits_in_libc_static: tests/symbol/fixtures/waits_in_libc.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(SYM_FLAGS) -g -static -o $@ $< -pthread
+$(B)/tests/symbol_test: | $(addprefix $(SYM_DIR)/,waits_in_libc waits_in_libc_static)

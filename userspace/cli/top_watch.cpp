@@ -49,13 +49,15 @@ TopWatch::TopWatch(FiberProcess process, Session session, Tier tier, bool all_fr
   if (process_.registry_address != 0) {
     if (auto registry = RegistryView::open(process_.pid, process_.registry_address)) registry_ = std::move(*registry);
   }
-  if (auto symbols = ProcessSymbols::open(process_.pid)) symbols_ = std::move(*symbols);
+  if (auto symbols = ProcessSymbols::open(process_.pid)) symbols_[process_.pid] = std::move(*symbols);
 }
 
 Result<void> TopWatch::refresh() {
-  if (symbols_ && alive()) symbols_->refresh();
+  if (alive())
+    for (auto& [pid, symbols] : symbols_) symbols->refresh();
   Result<Snapshot> snapshot = session_.snapshot();
   if (!snapshot) return tl::unexpected(snapshot.error());
+  completer_.complete(*snapshot, symbols_);
   std::optional<RegistrySummary> summary;
   std::optional<FiberCensus> census;
   if (registry_ && alive()) {
@@ -71,7 +73,8 @@ Result<void> TopWatch::refresh() {
 const std::vector<Frame>& TopWatch::symbolize(const std::vector<uint64_t>& addresses) {
   if (known_.size() > kMaxKnown) known_.clear();
   const auto [slot, inserted] = known_.try_emplace(addresses);
-  if (inserted && symbols_) slot->second = symbols_->stack(addresses, !all_frames_);
+  const auto symbols = symbols_.find(process_.pid);
+  if (inserted && symbols != symbols_.end()) slot->second = symbols->second->stack(addresses, !all_frames_);
   return slot->second;
 }
 

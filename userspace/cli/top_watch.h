@@ -9,6 +9,7 @@
 
 #include "process/registry_view.h"
 #include "render/top_model.h"
+#include "session/complete_stacks.h"
 #include "session/session.h"
 #include "support/error.h"
 #include "symbol/symbolizer.h"
@@ -37,8 +38,9 @@ class TopWatch {
   Session session_;
   TopBuilder builder_;
   bool all_frames_;
-  std::unique_ptr<RegistryView> registry_;                     // null: none, or not readable
-  std::unique_ptr<ProcessSymbols> symbols_;                    // null: not readable
+  std::unique_ptr<RegistryView> registry_;                       // null: none, or not readable
+  std::map<uint32_t, std::unique_ptr<ProcessSymbols>> symbols_;  // empty: not readable
+  StackCompleter completer_;
   std::map<std::vector<uint64_t>, std::vector<Frame>> known_;  // stacks already symbolized
 };
 

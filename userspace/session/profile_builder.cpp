@@ -174,6 +174,7 @@ std::map<std::string, uint64_t> named_losses(const Losses& losses) {
       {"preempted while taking a stack", losses.scratch_preempted},
       {"worker memory not readable", losses.user_memory_fault},
       {"map busy", losses.map_busy},
+      {"inner end of a stack not kept", losses.leaf_missing},
       {"began before the recording", losses.clipped},
   };
   std::map<std::string, uint64_t> named;

@@ -151,6 +151,7 @@ Result<void> SnapshotReader::read_losses(Snapshot& snapshot) const {
   losses.scratch_preempted = total[FP_LOST_SCRATCH];
   losses.user_memory_fault = total[FP_LOST_USER_MEMORY];
   losses.map_busy = total[FP_LOST_MAP_BUSY];
+  losses.leaf_missing = total[FP_LOST_LEAF];
   losses.clipped = total[FP_CLIPPED];
   return {};
 }
@@ -170,8 +171,28 @@ Result<void> SnapshotReader::read_stacks(Snapshot& snapshot) {
   for (const OffCpuEntry& entry : snapshot.off_cpu) {
     need(entry.user_stack);
     need(entry.kernel_stack);
+    read_leaf(snapshot, entry.user_stack);
   }
   return {};
+}
+
+void SnapshotReader::read_leaf(Snapshot& snapshot, StackId id) {
+  if (!id) return;
+  const auto [at, added] = leaves_.try_emplace(id);
+  if (added) {
+    auto raw = std::make_unique<fp_leaf>();
+    if (bpf_map_lookup_elem(bpf_map__fd(skeleton_.maps.leaves), &id, raw.get()) != 0) return;
+    auto leaf = std::make_shared<LeafSnapshot>();
+    leaf->ip = raw->ip;
+    leaf->sp = raw->sp;
+    leaf->fp = raw->fp;
+    leaf->lr = raw->lr;
+    leaf->from = raw->from;
+    leaf->guessed = raw->guessed;
+    leaf->stack.assign(raw->bytes, raw->bytes + std::min<uint64_t>(raw->length, FP_LEAF_BYTES));
+    at->second = std::move(leaf);
+  }
+  if (at->second) snapshot.leaves.emplace(id, at->second);
 }
 
 }  // namespace fiberprof

@@ -11,6 +11,7 @@
 #include <map>
 
 #include "process/registry_view.h"
+#include "session/complete_stacks.h"
 #include "session/open_waits.h"
 #include "session/profile_builder.h"
 #include "session/stopwatch.h"
@@ -148,6 +149,7 @@ Result<Profile> Recorder::finish() {
     open.without_stack += counts->without_stack;
   }
   s.session.detach();
+  StackCompleter().complete(*snapshot, s.symbols);
   builder.add(*snapshot);
 
   Profile profile = builder.take();

@@ -5,9 +5,12 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
+
+#include "symbol/leaf_unwind.h"
 
 namespace fiberprof {
 
@@ -87,8 +90,9 @@ struct Losses {
   uint64_t queue_map_full = 0;
   uint64_t map_busy = 0;           // the kernel refused an insertion for another reason than a full map
   uint64_t scratch_preempted = 0;  // stack not taken: preempted by other fibers' events too often meanwhile
+  uint64_t leaf_missing = 0;       // the inner end of a worker's stack was not kept: callers of libc may be missing
   uint64_t clipped = 0;  // waits that began before the attach: counted, but only the part since then is in the totals
-  // Of all these, what was lost. stack_truncated and clipped are not: those events are recorded.
+  // Of all these, what was lost. stack_truncated, leaf_missing and clipped are not: those events are recorded.
   uint64_t total() const {
     return blocked_map_full + offcpu_map_full + stack_map_full + stack_walk_failed + stack_hash_collision +
            user_memory_fault + worker_map_full + queue_map_full + map_busy + scratch_preempted;
@@ -105,6 +109,8 @@ struct Snapshot {
   Losses losses;
   // Instruction addresses, innermost first, of every stack named above. Kernel stacks hold kernel addresses.
   std::unordered_map<StackId, std::vector<uint64_t>> stacks;
+  // Inner ends of the user stacks of `off_cpu`, as the kernel side took them; not for every stack. They never change.
+  std::unordered_map<StackId, std::shared_ptr<const LeafSnapshot>> leaves;
 };
 
 }  // namespace fiberprof

@@ -50,6 +50,13 @@ void BinarySymbols::load_symbols() {
   dwarf_ = DwarfInfo::open(with_dwarf, alternate ? &*alternate : nullptr);
 }
 
+std::optional<UnwindRow> BinarySymbols::unwind_row(uint64_t vaddr) {
+  load();
+  if (!unwind_loaded_ && file_) unwind_ = UnwindTable::open(*file_);
+  unwind_loaded_ = true;
+  return unwind_ ? unwind_->find(vaddr) : std::nullopt;
+}
+
 std::vector<SourceFrame> BinarySymbols::find(uint64_t vaddr) {
   load_symbols();
   std::vector<SourceFrame> frames;

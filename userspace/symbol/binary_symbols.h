@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "elf/symbol_table.h"
 #include "support/unique_fd.h"
 #include "symbol/dwarf_info.h"
+#include "symbol/unwind_table.h"
 
 namespace fiberprof {
 
@@ -26,6 +28,8 @@ class BinarySymbols {
   uint64_t vaddr_of(uint64_t offset);
   // Frames at a link-time address, innermost first, at least one; "name+0x1234" when no symbol covers it.
   std::vector<SourceFrame> find(uint64_t vaddr);
+  // Unwind rules at a link-time address.
+  std::optional<UnwindRow> unwind_row(uint64_t vaddr);
 
  private:
   void load();
@@ -34,10 +38,11 @@ class BinarySymbols {
   UniqueFd fd_;
   std::string path_, base_name_;
   std::shared_ptr<const UniqueFd> root_;
-  bool loaded_ = false, symbols_loaded_ = false;
+  bool loaded_ = false, symbols_loaded_ = false, unwind_loaded_ = false;
   std::unique_ptr<ElfFile> file_;
   SymbolTable symbols_;
   std::unique_ptr<DwarfInfo> dwarf_;
+  std::unique_ptr<UnwindTable> unwind_;
 };
 
 }  // namespace fiberprof

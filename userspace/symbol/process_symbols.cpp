@@ -65,6 +65,7 @@ class Symbols final : public ProcessSymbols {
   Result<void> load();
   void refresh() override { (void)load(); }
   const std::vector<Frame>& resolve(uint64_t address, bool is_return_address) override;
+  std::vector<uint64_t> complete(const LeafSnapshot& leaf, const std::vector<uint64_t>& chain) override;
 
  private:
   struct Place {
@@ -195,6 +196,16 @@ const std::vector<Frame>& Symbols::resolve(uint64_t address, bool is_return_addr
   if (known != frames_.end()) return known->second;
   if (frames_.size() >= kMaxCachedAddresses) frames_.clear();
   return frames_.emplace(address, look_up(address)).first->second;
+}
+
+std::vector<uint64_t> Symbols::complete(const LeafSnapshot& leaf, const std::vector<uint64_t>& chain) {
+  return complete_stack(leaf, chain, [&](uint64_t address, bool is_return_address) -> std::optional<UnwindRow> {
+    if (is_return_address) --address;
+    const Place* place = place_of(address);
+    if (place == nullptr || !place->binary) return std::nullopt;
+    return place->binary->unwind_row(
+        place->binary->vaddr_of(address - place->mapping.start + place->mapping.offset));
+  });
 }
 
 }  // namespace

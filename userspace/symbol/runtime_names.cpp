@@ -50,6 +50,12 @@ bool begins_with_any(std::string_view name, const std::string_view (&table)[N]) 
 
 bool is_runtime_function(std::string_view demangled) { return begins_with_any(qualified_name(demangled), kRuntime); }
 
+bool is_switch_function(std::string_view demangled) { return demangled == "fiber_switch"; }
+
+bool is_worker_loop(std::string_view demangled) {
+  return qualified_name(demangled) == "fiber::detail::Scheduler::worker_main";
+}
+
 bool is_call_glue(std::string_view demangled) { return begins_with_any(qualified_name(demangled), kGlue); }
 
 std::vector<Frame> fold_runtime_frames(std::vector<Frame> stack) {

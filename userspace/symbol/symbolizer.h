@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "support/error.h"
+#include "symbol/leaf_unwind.h"
 
 namespace fiberprof {
 
@@ -34,6 +35,8 @@ class ProcessSymbols {
   virtual void refresh() = 0;
   // Frames for one address, innermost inlined first; at least one. `is_return_address`: look up address - 1.
   virtual const std::vector<Frame>& resolve(uint64_t address, bool is_return_address) = 0;
+  // A stack walked by frame pointers with the callers it had to skip at its inner end: see symbol/leaf_unwind.h.
+  virtual std::vector<uint64_t> complete(const LeafSnapshot& leaf, const std::vector<uint64_t>& chain) = 0;
   // Frames of a whole stack, innermost first. As the kernel gives it, every address but the first is a return address;
   // a stack of RegistryView::stack() has return addresses only (`first_is_return`). With `fold_runtime` the runtime's
   // own frames are dropped except the call the program made (see symbol/runtime_names.h), but never all of them.
