@@ -26,7 +26,9 @@ bool Mutex::try_lock() {
 }
 
 void Mutex::lock() {
-  if (!try_lock()) lock_slow(Deadline::max());
+  if (try_lock()) return;
+  lock_slow(Deadline::max());
+  asm volatile("");  // no tail call: the name people look for in a stack is this one
 }
 
 bool Mutex::try_lock_until(Deadline deadline) { return try_lock() || lock_slow(deadline); }
