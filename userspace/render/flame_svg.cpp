@@ -155,6 +155,10 @@ class Picture {
     return line;
   }
 
+  bool is_function(const FlameNode& node) const {
+    return !node.is_reason && node.depth != 0 && !(node.depth == 1 && tree_.by_process);
+  }
+
   void frame(const FlameNode& node) {
     const double all = std::max<double>(static_cast<double>(root_.total_ns), 1);
     const double scale = (look_.width - 2 * kMargin) / all;
@@ -162,7 +166,7 @@ class Picture {
     const double width = root_.total_ns == 0 ? look_.width - 2 * kMargin : static_cast<double>(node.total_ns) * scale;
     const double y = look_.inverted ? top_ + node.depth * kRow : bottom_ - (node.depth + 1) * kRow;
     const std::string name = node.is_reason ? sanitize(node.name.substr(1, node.name.size() - 2)) : sanitize(node.name);
-    const std::string brief = node.is_reason || node.depth == 0 ? name : display_name(node.name);
+    const std::string brief = is_function(node) ? display_name(node.name) : name;
     const bool hidden = width < kNarrowest;
     out_ += "<g class=\"f" + std::string(node.is_reason ? " cap" : "") + "\" tabindex=\"-1\" data-s=\"" +
             std::to_string(node.start_ns) + "\" data-v=\"" + std::to_string(node.total_ns) + "\" data-d=\"" +

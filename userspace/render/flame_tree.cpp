@@ -131,6 +131,7 @@ FlameTree flame_tree(const Profile& profile, const FlameOptions& options) {
     cap->add(sample);
   }
   FlameTree tree;
+  tree.by_process = several;
   size_t nodes = 0;
   const uint64_t least = threshold(root, std::max<size_t>(options.max_nodes, 1), nodes);
   flatten("all", root, 0, 0, least, tree);

@@ -38,6 +38,7 @@ struct FlameNode {
 
 struct FlameTree {
   std::vector<FlameNode> nodes;                           // in preorder, siblings by name; the first is the root
+  bool by_process = false;                                // several processes: they are the nodes of depth 1
   uint32_t depth = 0;                                     // deepest level
   size_t left_out = 0;                                    // nodes too small to keep
   std::vector<std::pair<std::string, uint64_t>> reasons;  // total by reason, longest first
