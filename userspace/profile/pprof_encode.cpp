@@ -6,6 +6,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "profile/losses.h"
 #include "profile/pprof_format.h"
 
 namespace fiberprof::pprof {
@@ -41,7 +42,7 @@ class Encoder {
     if (!profile_.host.empty()) text += " on " + profile_.host;
     if (!profile_.tier.empty()) text += ", " + profile_.tier;
     uint64_t lost = 0;
-    for (const auto& [cause, events] : profile_.losses) lost += events;
+    for (const auto& [cause, events] : profile_.losses) lost += is_lost(cause) ? events : 0;
     if (lost != 0) text += ", " + std::to_string(lost) + " events lost";
     std::replace(text.begin(), text.end(), '\n', ' ');
     return text;

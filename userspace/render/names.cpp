@@ -21,6 +21,4 @@ bool is_idle(const OffCpuEntry& entry) {
   return !entry.on_fiber && entry.cause != OffCpuCause::preempted && entry.cause != OffCpuCause::fault;
 }
 
-bool is_lost(std::string_view cause) { return cause != "stack truncated" && cause != "began before the recording"; }
-
 }  // namespace fiberprof

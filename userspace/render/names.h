@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "session/snapshot.h"
 
@@ -15,8 +14,5 @@ std::string processor_state_name(uint32_t state);  // FIBERPROF_PROCESSOR_*: "ru
 // A worker without a fiber that went to sleep by itself: healthy, and in no sum of waiting. One that was preempted or
 // had a page fault between two fibers is not idle.
 bool is_idle(const OffCpuEntry& entry);
-
-// Whether a cause of named_losses() means that events are missing. The others are remarks about recorded events.
-bool is_lost(std::string_view cause);
 
 }  // namespace fiberprof

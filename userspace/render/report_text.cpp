@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <ctime>
 
-#include "render/names.h"
+#include "profile/losses.h"
 #include "render/report.h"
 #include "render/stack_view.h"
 #include "render/table.h"

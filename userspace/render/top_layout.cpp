@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <numeric>
 
-#include "render/names.h"
+#include "profile/losses.h"
 #include "render/stack_view.h"
 #include "render/table.h"
 #include "session/profile_builder.h"

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Which of a recording's counted causes (Profile::losses) mean that something is missing.
+#pragma once
+
+#include <string_view>
+
+namespace fiberprof {
+
+// The others are remarks about events that were recorded.
+constexpr bool is_lost(std::string_view cause) {
+  return cause != "stack truncated" && cause != "began before the recording";
+}
+
+}  // namespace fiberprof
