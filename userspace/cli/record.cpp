@@ -179,7 +179,7 @@ void add_record(CLI::App& app, std::function<int()>& action) {
                "How long. Default: until the process ends or Ctrl-C. A command started here is sent SIGTERM after it.");
   command->add_option("-o,--output", options->file, "Where to. Default fiberprof.pb.gz.")->option_text("FILE");
   command->add_flag("--exact", options->exact,
-                    "An event for every single wait instead of a sample of them: exact counts, for 1-2 us a wait.");
+                    "An event for every single wait instead of a sample of them: exact counts, for about 1 us a wait.");
   add_duration(*command, "--min", options->min_wait_ns, "Leave out waits shorter than this.");
   command->add_option("--reason", options->reasons, "Only waits for this reason, for instance mutex or chan_recv. Repeatable.")
       ->option_text("REASON")
@@ -198,7 +198,7 @@ void add_record(CLI::App& app, std::function<int()>& action) {
       "Exit code: 0, or that of the command after --.\n"
       "\n"
       "OVERHEAD: with the sampled tier a few ns per wait. With --exact every wait\n"
-      "costs its fiber 1-2 us. Each switch of a worker thread costs about 1 us more\n"
+      "costs its fiber 1 us. Each switch of a worker thread costs about 1 us more\n"
       "unless --no-off-cpu.");
   command->callback([options, command, &action] {
     // "--" is told from a process's name by what the parser leaves over; anything else there is a mistake.
