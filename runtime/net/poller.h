@@ -45,9 +45,20 @@ class Poller {
 
   // --- for the scheduler -----------------------------------------------------------------------------------------------
   static constexpr int kMaxEvents = 128;
-  // The right to call epoll_wait belongs to one worker at a time.
-  bool acquire() { return !busy_.exchange(true, std::memory_order_acquire); }
-  void release() { busy_.store(false, std::memory_order_release); }
+  // The right to call epoll_wait belongs to one worker at a time. False: somebody else has it, and will hear from
+  // release() that the caller wanted it.
+  bool acquire() {
+    if (!busy_.exchange(true, std::memory_order_seq_cst)) return true;
+    wanted_.store(true, std::memory_order_seq_cst);
+    // The holder may have let go before it could see that.
+    return !busy_.exchange(true, std::memory_order_seq_cst);
+  }
+  // True: a worker wanted it meanwhile and has gone to sleep without. The caller must see to it that sockets and timers
+  // are looked after.
+  bool release() {
+    busy_.store(false, std::memory_order_seq_cst);
+    return wanted_.exchange(false, std::memory_order_seq_cst);
+  }
   // Waits up to timeout_ns (0: only look); returns how many events there are for dispatch(). The holder only.
   int wait_events(std::uint64_t timeout_ns);
   void dispatch(int events);
@@ -63,6 +74,7 @@ class Poller {
   int epoll_fd_ = -1;
   int event_fd_ = -1;
   std::atomic<bool> busy_{false};
+  std::atomic<bool> wanted_{false};
   std::atomic<bool> interrupted_{false};
   std::atomic<std::uint64_t> sleeps_until_{0};
   std::atomic<std::uint32_t> waiters_{0};

@@ -167,7 +167,8 @@ void Scheduler::poll_network() {
   if (poller_.waiters() == 0 || !poller_.acquire()) return;
   const int events = poller_.wait_events(0);
   poller_.dispatch(events);
-  poller_.release();
+  // A worker that went to sleep because of this glance should have slept in epoll instead.
+  if (poller_.release()) wake_one();
 }
 
 Fiber* Scheduler::look_once(Worker* worker) {
@@ -202,6 +203,12 @@ Fiber* Scheduler::steal(Worker* worker) {
   return nullptr;
 }
 
+void Scheduler::start_spinning(Worker* worker) {
+  if (worker->spinning || processor_count_ == 1) return;
+  worker->spinning = true;
+  spinning_.fetch_add(1, std::memory_order_acq_rel);
+}
+
 void Scheduler::stop_spinning(Worker* worker) {
   if (!worker->spinning) return;
   worker->spinning = false;
@@ -220,10 +227,7 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
     if (fiber == nullptr && processor_count_ > 1) {
       if (!worker->spinning) {
         const std::uint32_t busy = processor_count_ - idle_processor_count_.load(std::memory_order_relaxed);
-        if (2 * spinning_.load(std::memory_order_relaxed) < busy) {
-          worker->spinning = true;
-          spinning_.fetch_add(1, std::memory_order_acq_rel);
-        }
+        if (2 * spinning_.load(std::memory_order_relaxed) < busy) start_spinning(worker);
       }
       if (worker->spinning) fiber = steal(worker);
     }
@@ -264,13 +268,13 @@ bool Scheduler::sleep_in_poller(Worker* worker) {
   refresh_coarse_clock();
   take_idle_processor(worker);
   FIBER_EMIT(worker_wake, worker->record.tid, worker->processor == nullptr ? kNone : worker->processor->record.index);
-  if (worker->processor != nullptr && processor_count_ > 1) {
-    // Counts as looking for work: when it finds some, the next worker is woken and takes over epoll.
-    worker->spinning = true;
-    spinning_.fetch_add(1, std::memory_order_acq_rel);
-  }
+  // Counts as looking for work: when it finds some, the next worker is woken and takes over epoll.
+  if (worker->processor != nullptr) start_spinning(worker);
   poller_.dispatch(events);
-  poller_.release();
+  // Without a processor, this worker goes to sleep on its futex: fine while all processors are busy, but one may have
+  // become idle just now, and its worker gone to sleep because epoll was taken. Then nobody would be left to look after
+  // sockets and timers.
+  if (poller_.release() && worker->processor == nullptr && take_idle_processor(worker)) start_spinning(worker);
   return worker->processor != nullptr;
 }
 

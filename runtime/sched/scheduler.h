@@ -112,6 +112,7 @@ class Scheduler {
   void start_running(Worker* worker, Fiber* fiber);
   void push_global(Fiber* fiber);
   void push_local(Processor* processor, Fiber* fiber, ReadyHint hint);
+  void start_spinning(Worker* worker);
   void stop_spinning(Worker* worker);
   void run_due_timers();
   void sleep_on_futex(Worker* worker);

@@ -124,6 +124,24 @@ TEST_P(Scheduling, TimersFireWhileOthersKeepTheProcessorsBusy) {
   });
 }
 
+TEST_P(Scheduling, SomebodyAlwaysLooksAfterTimers) {
+  // Short bursts of work between short sleeps: workers enter and leave epoll all the time. If the last one to leave
+  // it sleeps on a futex, the next timer never fires and this hangs.
+  run([] {
+    fiber::Channel<int> there, back;
+    auto echo = fiber::spawn([&] {
+      while (auto value = there.receive()) back.send(*value);
+    });
+    for (int i = 0; i < 200'000; ++i) {
+      there.send(i);
+      EXPECT_EQ(back.receive(), i);
+      if (i % 64 == 0) fiber::sleep_for(50us);
+    }
+    there.close();
+    echo.join();
+  });
+}
+
 TEST_P(Scheduling, ABlockingSectionDoesNotHoldUpOtherFibers) {
   run([] {
     int pipe_ends[2];
