@@ -78,7 +78,7 @@ TEST_F(OffCpuTest, SleepingSystemCallsAreNamed) {
   auto entries = select(snapshot, true, OffCpuCause::syscall, SYS_clock_nanosleep);
   ASSERT_EQ(entries.size(), 1u);
   EXPECT_EQ(entries[0].count, 3u);
-  EXPECT_GE(entries[0].total_ns, 30 * kMs);
+  EXPECT_GT(entries[0].total_ns, 27 * kMs) << "the timer runs from a moment before the thread leaves its CPU";
   EXPECT_THAT(names(snapshot, entries[0].user_stack), testing::Contains(testing::HasSubstr("contract_sleep")));
 
   snapshot = after("pipe 10 4");
@@ -100,7 +100,7 @@ TEST_F(OffCpuTest, AnIdleWorkerIsNoFibersFault) {
     total += entry.total_ns;
   }
   EXPECT_GE(count, 5u);
-  EXPECT_GE(total, 50 * kMs);
+  EXPECT_GT(total, 45 * kMs);
   EXPECT_THAT(select(snapshot, true, OffCpuCause::futex, SYS_futex), testing::IsEmpty());
 }
 
