@@ -59,7 +59,7 @@ std::vector<Check> trials(nlohmann::json& measured) {
     checks.push_back({"a complete event", true, false,
                       text_of(cost->fixed_ns) + " and " + text_of(cost->per_frame_ns) + " a frame of its stack", {}});
   } else {
-    checks.push_back({"a complete event", false, true, cost.error().message(), "use record -v and report what it says"});
+    checks.push_back({"a complete event", false, true, cost.error().message(), "fiberprof record may still work; report this line and the kernel's version"});
   }
   return checks;
 }
