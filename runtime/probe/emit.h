@@ -22,8 +22,11 @@ namespace fiber::detail::probe {
 [[gnu::cold, gnu::noinline]] void resumed_slow(Fiber* fiber);
 
 // The fiber's record already says for what and on what; it is about to leave `processor`.
-inline void parked(Fiber* fiber, Processor* processor) {
-  if (FIBERPROF_ANY_WAIT_PROBE()) parked_slow(fiber, processor);
+// Returns whether anybody is attached.
+inline bool parked(Fiber* fiber, Processor* processor) {
+  if (!FIBERPROF_ANY_WAIT_PROBE()) return false;
+  parked_slow(fiber, processor);
+  return true;
 }
 // On the waker's stack, before the fiber is in any queue.
 inline void woken(Fiber* fiber) {
@@ -61,7 +64,7 @@ void adapt_sampling(Processor* processor, std::uint64_t parks, std::uint64_t int
 #else
 
 namespace fiber::detail::probe {
-inline void parked(Fiber*, Processor*) {}
+inline bool parked(Fiber*, Processor*) { return false; }
 inline void woken(Fiber*) {}
 inline void resumed(Fiber*) {}
 inline void channel_done(const ChannelCore*, bool, Fiber*) {}

@@ -30,10 +30,11 @@ namespace {
   fiber->parked_since = fiber->record.since;
   publish(processor->record.parks[static_cast<std::size_t>(reason)],
           processor->record.parks[static_cast<std::size_t>(reason)] + 1);
-  probe::parked(fiber, processor);
+  if (probe::parked(fiber, processor) && after.kind == AfterSwitch::Kind::unlock) {
+    after.kind = AfterSwitch::Kind::unlock_probed;
+  }
   after.fiber = fiber;
-  Scheduler::instance().leave(fiber, after);
-  probe::resumed(fiber);
+  if (Scheduler::instance().leave(fiber, after)) probe::resumed(this_fiber());
 }
 
 std::uint64_t to_ns(Deadline deadline) {

@@ -55,10 +55,11 @@ struct alignas(128) Processor {
 
 // What must be done with the fiber that was switched away from, once it really is off its stack.
 struct AfterSwitch {
-  enum class Kind : std::uint8_t { nothing, unlock, commit, requeue, requeue_global, recycle };
+  // unlock_probed: as unlock, and a profiler is attached
+  enum class Kind : std::uint8_t { nothing, unlock, unlock_probed, commit, requeue, requeue_global, recycle };
   Kind kind = Kind::nothing;
   Fiber* fiber = nullptr;
-  void* argument = nullptr;  // unlock: SpinWord*; commit: Claim*
+  void* argument = nullptr;  // unlock, unlock_probed: SpinWord*; commit: Claim*
 };
 
 struct alignas(64) Worker {

@@ -77,6 +77,9 @@ void Scheduler::finish_switch_slow(Worker* worker, const AfterSwitch& after) {
     case AfterSwitch::Kind::nothing:
     case AfterSwitch::Kind::unlock:
       break;
+    case AfterSwitch::Kind::unlock_probed:
+      spin_unlock(*static_cast<SpinWord*>(after.argument));
+      break;
     case AfterSwitch::Kind::commit: {
       std::uint32_t open = Claim::kOpen;
       if (!static_cast<Claim*>(after.argument)->state.compare_exchange_strong(open, Claim::kParked, std::memory_order_acq_rel)) {

@@ -72,9 +72,10 @@ class Scheduler {
   // Emits what is due when a processor has come to this thread. Worker only.
   void processor_arrived(Worker* worker);
   // Switches away from the calling fiber; `after` is done once it is off its stack. Returns when it runs again.
-  // (Both in sched/switch.h.)
-  void leave(Fiber* fiber, AfterSwitch after);
-  void finish_switch();
+  // False, of both: the fiber switched away from, just now, saw no profiler attached, so this one has nothing to tell
+  // either; it spares every resume a test of its own. (Both in sched/switch.h.)
+  bool leave(Fiber* fiber, AfterSwitch after);
+  bool finish_switch();
 
   // --- blocking sections -------------------------------------------------------------------------------------------
   void blocking_begin(Worker* worker, Fiber* fiber);

@@ -44,7 +44,7 @@ inline constexpr std::uint32_t kTimerTick = 8;
   }
 }
 
-[[gnu::always_inline]] inline void Scheduler::leave(Fiber* fiber, AfterSwitch after) {
+[[gnu::always_inline]] inline bool Scheduler::leave(Fiber* fiber, AfterSwitch after) {
   Worker* worker = this_worker();
   Processor* processor = worker->processor;
   worker->after = after;
@@ -73,19 +73,20 @@ inline constexpr std::uint32_t kTimerTick = 8;
     publish(worker->record.fiber_entry, std::uint64_t{0});
     fiber_switch(&fiber->record.sp, worker->scheduler_context);
   }
-  finish_switch();
+  return finish_switch();
 }
 
-[[gnu::always_inline]] inline void Scheduler::finish_switch() {
+[[gnu::always_inline]] inline bool Scheduler::finish_switch() {
   Worker* worker = this_worker();
   const AfterSwitch after = worker->after;
   if (after.kind == AfterSwitch::Kind::unlock) [[likely]] {
     spin_unlock(*static_cast<SpinWord*>(after.argument));
-    return;
+    return false;
   }
-  if (after.kind == AfterSwitch::Kind::nothing) return;
+  if (after.kind == AfterSwitch::Kind::nothing) return true;
   worker->after = AfterSwitch{};
   finish_switch_slow(worker, after);
+  return true;
 }
 
 }  // namespace fiber::detail
