@@ -70,7 +70,7 @@ decltype(auto) call_named(F& f) {
 // The part a joinable fiber shares with its handle.
 struct JoinCore {
   std::atomic<std::uint32_t> references{2};
-  std::atomic<std::uintptr_t> waiter{0};  // 0: none; 1: finished; else the Fiber waiting
+  std::atomic<std::uintptr_t> waiter{0};  // 0: none; 1: finished; else the Claim of the waiter
   std::uint64_t fiber_id = 0;
   std::exception_ptr error;
 };

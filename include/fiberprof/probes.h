@@ -21,7 +21,7 @@
  *
  * What a site consists of (x86-64)
  *   a 1-byte nop, where the note points and where every tool may attach;
- *   at +1 a 10-byte nop, which kernels from about 7.3 optimise into a call;
+ *   at +1 a 10-byte nop, which kernels from 7.2 optimise into a call;
  *   at +11 a 5-byte nop, which kernels from 6.18 optimise into a call.
  *   `fiberprof doctor` measures which of the three is cheapest on the running kernel.
  *   Arguments always sit in the registers of FIBERPROF_ARG_REGISTERS, in order, so that a BPF program reads them
