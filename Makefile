@@ -3,6 +3,7 @@
 #   make          build everything into build/ (no root, no network)
 #   make test     install what is missing, build, run all tests
 #   make demo     install what is missing, build, show fiberprof on a live server
+#   make bench    install what is missing, build, compare the runtime's speed with Go, Boost.Fiber and Redis
 #   make install  PREFIX=/usr/local
 #   make lint     clang-format and clang-tidy, layer rules
 #   make clean

@@ -48,17 +48,42 @@ FIX       := $(B)/tests/fixtures
 FIX_FLAGS := -std=c++20 -O2 $(FRAMES) $(WARN) -Iinclude -Itests $(if $(filter x86_64,$(ARCH)),-mno-red-zone)
 -include $(wildcard tests/*/fixtures.mk)
 
-# Benchmarks: ratios within one run, never part of the tests.
+# Benchmarks: ratios within one run, never part of the tests. Ours and the peers' are in build/benchmarks; a peer whose
+# compiler or library is not there is left out, and scripts/bench says so.
+BENCH := $(B)/benchmarks
 $(B)/obj/tests/benchmarks/%.o: tests/benchmarks/%.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(USE_FIBERRT) $(DEPFLAGS) -c $< -o $@
-$(B)/benchmarks/channel_bench: $(B)/obj/tests/benchmarks/channel_bench.o $(B)/lib/libfiberrt.a
+$(BENCH)/runtime_bench $(BENCH)/echo_server: $(BENCH)/%: $(B)/obj/tests/benchmarks/%.o $(B)/lib/libfiberrt.a
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^ -pthread
-$(B)/benchmarks/channel_bench_noprobes: $(B)/obj/tests/benchmarks/channel_bench.o $(B)/noprobes/libfiberrt.a
+$(BENCH)/runtime_bench_noprobes: $(B)/obj/tests/benchmarks/runtime_bench.o $(B)/noprobes/libfiberrt.a
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^ -pthread
+$(BENCH)/echo_load: $(B)/obj/tests/benchmarks/echo_load.o
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -o $@ $^
 
-.PHONY: bench
-bench: $(B)/benchmarks/channel_bench $(B)/benchmarks/channel_bench_noprobes
-	scripts/bench-probes $(B)
+# The peers get the optimisation of a usual release build, and not our frame pointers.
+$(BENCH)/boost_bench: tests/benchmarks/peers/boost_bench.cpp tests/benchmarks/measure.h
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 -O2 -o $@ $< -lboost_fiber -lboost_context -pthread
+GO_BUILD = GO111MODULE=off GOPROXY=off GOFLAGS= CGO_ENABLED=0 GOCACHE=$(abspath $(B))/go-cache go build
+$(BENCH)/go_bench: tests/benchmarks/peers/runtime_bench.go
+	@mkdir -p $(@D)
+	$(GO_BUILD) -o $@ $<
+$(BENCH)/go_echo: tests/benchmarks/peers/echo_server.go
+	@mkdir -p $(@D)
+	$(GO_BUILD) -o $@ $<
+
+BENCH_OWN   := $(addprefix $(BENCH)/,runtime_bench runtime_bench_noprobes echo_server echo_load) $(B)/bin/fiber-kvd
+BENCH_PEERS  = $(if $(shell command -v go),$(BENCH)/go_bench $(BENCH)/go_echo) \
+    $(if $(wildcard /usr/include/boost/fiber/all.hpp),$(BENCH)/boost_bench)
+
+.PHONY: bench bench-programs
+bench-programs: $(BENCH_OWN) $(BENCH_PEERS)
+# Without the network, or the right to install, the peers that are there are what is compared with.
+bench:
+	scripts/install-deps bench || true
+	+$(MAKE) bench-programs
+	scripts/bench --build $(B) $(BENCH_ARGS)
