@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Looking for work, and sleeping when there is none. The protocol is told at the top of scheduler.h.
+#include <algorithm>
 #include <mutex>
 
 #include "probe/emit.h"
@@ -153,14 +154,47 @@ bool Scheduler::work_visible() {
   for (const auto& processor : processors_) {
     if (processor->depth() != 0) return true;
   }
-  const std::uint64_t earliest = timers_.earliest();
-  return earliest != Timers::kNever && earliest <= now_ns();
+  const std::uint64_t earliest = next_timer();
+  return earliest != TimerHeap::kNever && earliest <= now_ns();
+}
+
+// --- timers --------------------------------------------------------------------------------------------------------------
+
+void Scheduler::arm(Timer& timer) {
+  Worker* worker = this_worker();
+  Processor* processor = worker == nullptr || worker->in_blocking ? nullptr : worker->processor;
+  if (processor == nullptr) {
+    std::lock_guard guard(lock_);
+    if (processors_.empty()) fatal("a timer was armed while the runtime is not running (see fiber::run)");
+    processor = processors_.front().get();  // never freed
+  }
+  if (!processor->timers.arm(timer)) return;
+  // A worker may sleep in epoll_wait until a later timer; with idle processors it should not miss this one.
+  const std::uint64_t sleeps_until = poller_.sleeps_until();
+  if (sleeps_until != 0 && timer.when < sleeps_until) poller_.interrupt();
+}
+
+std::uint64_t Scheduler::next_timer() const {
+  std::uint64_t earliest = TimerHeap::kNever;
+  for (const auto& processor : processors_) earliest = std::min(earliest, processor->timers.earliest_before_sleep());
+  return earliest;
 }
 
 // --- looking -------------------------------------------------------------------------------------------------------------
 
-void Scheduler::run_due_timers() {
-  if (timers_.earliest() != Timers::kNever) timers_.fire(now_ns());
+void Scheduler::run_due_timers(Processor* processor) {
+  if (processor->timers.earliest() != TimerHeap::kNever) processor->timers.fire(now_ns());
+}
+
+bool Scheduler::run_all_due_timers() {
+  std::uint64_t now = 0;
+  bool any = false;
+  for (const auto& processor : processors_) {
+    if (processor->timers.earliest() == TimerHeap::kNever) continue;
+    if (now == 0) now = now_ns();
+    any |= processor->timers.fire(now);
+  }
+  return any;
 }
 
 void Scheduler::poll_network() {
@@ -173,15 +207,18 @@ void Scheduler::poll_network() {
 
 Fiber* Scheduler::look_once(Worker* worker) {
   Processor* processor = worker->processor;
-  run_due_timers();
+  run_due_timers(processor);
   if (processor->tick % kFairnessTick == 0) {
+    // One of the others, in turn: its processor may be busy with a fiber that does not yield.
+    run_due_timers(processors_[processor->tick / kFairnessTick % processor_count_].get());
     poll_network();
     if (Fiber* fiber = pop_global(processor)) return fiber;
   }
   if (Fiber* fiber = pop_local(processor)) return fiber;
   if (Fiber* fiber = pop_global(processor)) return fiber;
   poll_network();
-  return pop_local(processor);
+  if (Fiber* fiber = pop_local(processor)) return fiber;
+  return run_all_due_timers() ? pop_local(processor) : nullptr;
 }
 
 Fiber* Scheduler::steal(Worker* worker) {
@@ -253,14 +290,15 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
 bool Scheduler::sleep_in_poller(Worker* worker) {
   if (!poller_.acquire()) return false;
   constexpr std::uint64_t kLong = 3'600'000'000'000u;
-  std::uint64_t earliest = timers_.earliest();
+  std::uint64_t earliest = next_timer();
   poller_.set_sleeps_until(earliest);  // kNever is far enough away to count as sleeping
-  // A timer armed, or work made, before that was visible did not interrupt: look once more.
-  earliest = timers_.earliest();
+  // A timer armed, or work made, before that was visible did not interrupt: look once more. Not beyond the time just
+  // published though, even if that timer is gone: whoever arms one behind it does not interrupt.
+  earliest = std::min(earliest, next_timer());
   std::uint64_t timeout = 0;
   if (!work_visible() && !stopping()) {
     const std::uint64_t now = now_ns();
-    timeout = earliest == Timers::kNever ? kLong : (earliest > now ? earliest - now : 0);
+    timeout = earliest == TimerHeap::kNever ? kLong : (earliest > now ? earliest - now : 0);
   }
   FIBER_EMIT(worker_idle, worker->record.tid, kNone);
   const int events = poller_.wait_events(timeout);

@@ -264,7 +264,7 @@ bool Scheduler::everything_asleep() {
   for (const auto& processor : processors_) {
     if (processor->depth() != 0) return false;
   }
-  return timers_.earliest() == Timers::kNever && poller_.waiters() == 0;
+  return next_timer() == TimerHeap::kNever && poller_.waiters() == 0;
 }
 
 }  // namespace detail

@@ -37,6 +37,14 @@ namespace {
   if (Scheduler::instance().leave(fiber, after)) probe::resumed(this_fiber());
 }
 
+// A deadline on a wait; lives on the waiter's stack.
+struct WaitTimer : Timer {
+  explicit WaitTimer(Claim& claimed) : wait(&claimed) {
+    expired = [](Timer& timer) { claim(*static_cast<WaitTimer&>(timer).wait, kTimedOut); };
+  }
+  Claim* wait;
+};
+
 std::uint64_t to_ns(Deadline deadline) {
   const auto since_epoch = deadline.time_since_epoch().count();
   return since_epoch < 0 ? 0 : static_cast<std::uint64_t>(since_epoch);
@@ -50,8 +58,7 @@ void park_locked(Reason reason, std::uint64_t resource, SpinWord& lock) {
 
 std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, Deadline deadline) {
   static_assert(std::is_same_v<Deadline::duration, std::chrono::nanoseconds>);
-  Scheduler& scheduler = Scheduler::instance();
-  Timer timer;
+  WaitTimer timer(wait);
   const bool timed = deadline != Deadline::max();
   if (wait.fiber == nullptr) {
     std::uint32_t open = Claim::kOpen;
@@ -68,18 +75,14 @@ std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, D
   } else {
     if (timed) {
       timer.when = to_ns(deadline);
-      timer.wait = &wait;
-      timer.outcome = kTimedOut;
       if (timer.when <= now_ns()) {
         claim(wait, kTimedOut);
-      } else if (scheduler.timers().arm(timer)) {
-        // A worker may sleep in epoll_wait until a later timer; with idle processors it should not miss this one.
-        const std::uint64_t sleeps_until = scheduler.poller().sleeps_until();
-        if (sleeps_until != 0 && timer.when < sleeps_until) scheduler.poller().interrupt();
+      } else {
+        Scheduler::instance().arm(timer);
       }
     }
     if (!wait.claimed()) park(reason, resource, {AfterSwitch::Kind::commit, nullptr, &wait});
-    if (timed) scheduler.timers().disarm(timer);
+    if (timed) disarm(timer);
   }
   return wait.state.load(std::memory_order_acquire) - Claim::kFirst;
 }

@@ -9,6 +9,7 @@
 
 #include "sched/run_queue.h"
 #include "sched/spinlock.h"
+#include "time/timers.h"
 
 namespace fiber::detail {
 
@@ -37,6 +38,7 @@ struct alignas(128) Processor {
   Sampler sampler;
   // Not 0: its worker is in this blocking section; whoever swaps it to 0 owns the processor.
   std::atomic<std::uint64_t> blocking{0};
+  TimerHeap timers;
   Processor* next_idle = nullptr;
   // for the handoff probe
   std::uint32_t last_tid = 0;

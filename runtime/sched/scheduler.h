@@ -26,7 +26,6 @@
 #include "sched/processor.h"
 #include "sched/this_worker.h"
 #include "stack/stack_pool.h"
-#include "time/timers.h"
 
 namespace fiber::detail {
 
@@ -77,6 +76,11 @@ class Scheduler {
   bool leave(Fiber* fiber, AfterSwitch after);
   bool finish_switch();
 
+  // --- timers ------------------------------------------------------------------------------------------------------
+  // Arms it on the calling worker's processor, and sees to it that nobody sleeps past it. Any thread while the runtime
+  // runs; disarm() ends it.
+  void arm(Timer& timer);
+
   // --- blocking sections -------------------------------------------------------------------------------------------
   void blocking_begin(Worker* worker, Fiber* fiber);
   void blocking_end(Worker* worker, Fiber* fiber);
@@ -86,7 +90,6 @@ class Scheduler {
   // --- what others look at -----------------------------------------------------------------------------------------
   unsigned processor_count() const { return processor_count_; }
   Processor& processor(unsigned index) { return *processors_[index]; }
-  Timers& timers() { return timers_; }
   Poller& poller() { return poller_; }
   bool stopping() const { return stopping_.load(std::memory_order_acquire); }
   std::uint32_t idle_processors() const { return idle_processor_count_.load(std::memory_order_seq_cst); }
@@ -115,7 +118,9 @@ class Scheduler {
   void push_local(Processor* processor, Fiber* fiber, ReadyHint hint);
   void start_spinning(Worker* worker);
   void stop_spinning(Worker* worker);
-  void run_due_timers();
+  std::uint64_t next_timer() const;
+  void run_due_timers(Processor* processor);
+  bool run_all_due_timers();
   void sleep_on_futex(Worker* worker);
   void assign(Worker* worker, Processor* processor);
   bool take_idle_processor(Worker* worker);
@@ -149,7 +154,6 @@ class Scheduler {
   std::atomic<std::uint32_t> done_{0};  // futex: 1 when the main fiber has returned
   std::atomic<bool> stopping_{false};
   std::atomic<bool> running_{false};
-  Timers timers_;
   Poller poller_;
 };
 

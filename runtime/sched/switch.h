@@ -59,7 +59,8 @@ inline constexpr std::uint32_t kTimerTick = 8;
   // A blocking section may have cost this worker its processor: then only the scheduler's own loop can go on.
   if (processor != nullptr) {
     const std::uint32_t tick = ++processor->tick;
-    const bool timers_due = tick % kTimerTick == 0 && timers_.earliest() != Timers::kNever && timers_.earliest() <= now_ns();
+    const bool timers_due = tick % kTimerTick == 0 && processor->timers.earliest() != TimerHeap::kNever &&
+                            processor->timers.earliest() <= now_ns();
     if (tick % kFairnessTick != 0 && !timers_due) next = pop_local(processor);
   }
   if (next != nullptr) {

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Armed timers of all fibers: one heap under one lock, and one word that says when the next is due.
+// Armed timers: one heap per processor, under a lock of its own, and one word that says when the next of them is due.
+//
+// A processor fires its own at its scheduling points, where looking costs one relaxed load; every now and then, and
+// before it goes idle, it looks at the others' too. Whoever sleeps in epoll sleeps until the earliest of all heaps
+// (sched/idle.cpp).
 #pragma once
 
 #include <atomic>
@@ -7,43 +11,56 @@
 #include <cstdint>
 #include <vector>
 
-#include "sched/park.h"
 #include "sched/spinlock.h"
 
 namespace fiber::detail {
 
-// A deadline on a wait. Lives on the waiter's stack, between arm and disarm.
+class TimerHeap;
+
+// Owned by whoever arms it, and must stay where it is between arm and disarm, or until it has expired.
 struct Timer {
-  std::uint64_t when = 0;  // CLOCK_MONOTONIC ns
-  Claim* wait = nullptr;
-  std::uint32_t outcome = 0;
-  std::size_t position = kUnarmed;
   static constexpr std::size_t kUnarmed = ~std::size_t{0};
+  std::uint64_t when = 0;  // CLOCK_MONOTONIC ns
+  // Called once it is due, on any worker, under the heap's lock: it must not wait, and must not arm or disarm a timer.
+  void (*expired)(Timer& timer) = nullptr;
+  TimerHeap* heap = nullptr;         // set by arm
+  std::size_t position = kUnarmed;  // guarded by the heap's lock
 };
 
-class Timers {
+class alignas(64) TimerHeap {
  public:
   static constexpr std::uint64_t kNever = ~std::uint64_t{0};
 
-  // O(log n). True when it has become the earliest: whoever sleeps until the next timer must be told.
+  // Any thread, O(log n). True when it has become the earliest of this heap: whoever sleeps until the next timer must
+  // be told. A fiber arms with Scheduler::arm, which does.
   bool arm(Timer& timer);
-  // Afterwards the timer is in no list and its claim will not be touched. O(log n).
-  void disarm(Timer& timer);
-  // Fires everything due. Returns whether anything was.
+  // Fires everything due at `now`, in the order of time. Any worker. Returns whether anything was.
   bool fire(std::uint64_t now);
-  // When the next one is due, or kNever. One relaxed load.
-  std::uint64_t earliest() const { return earliest_.load(std::memory_order_seq_cst); }
+  // When the next one is due, or kNever; one relaxed load, may be a moment old.
+  std::uint64_t earliest() const { return earliest_.load(std::memory_order_relaxed); }
+  // The same, for whoever goes to sleep: ordered with arm, which publishes before it asks who sleeps.
+  std::uint64_t earliest_before_sleep() const { return earliest_.load(std::memory_order_seq_cst); }
 
  private:
-  void place(std::size_t position, Timer* timer);
+  friend bool disarm(Timer& timer);
+  bool disarm_here(Timer& timer);
+  struct Entry {
+    std::uint64_t when;  // a copy: sifting does not touch the stacks that the timers lie on, but for their positions
+    Timer* timer;
+  };
+  void place(std::size_t position, Entry entry);
   void sift_up(std::size_t position);
   void sift_down(std::size_t position);
   void remove(std::size_t position);
   void publish_earliest();
 
-  SpinLock lock_;
-  std::vector<Timer*> heap_;
   std::atomic<std::uint64_t> earliest_{kNever};
+  SpinLock lock_;
+  std::vector<Entry> heap_;  // 4-ary: half as deep as a binary one
 };
+
+// Afterwards the timer is in no heap, and `expired` has returned or will not be called. True: it had not expired.
+// A timer that was never armed is left alone. Any thread, one at a time per timer. O(log n).
+bool disarm(Timer& timer);
 
 }  // namespace fiber::detail
