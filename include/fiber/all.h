@@ -4,7 +4,9 @@
 
 #include "fiber/blocking.h"
 #include "fiber/channel.h"
+#include "fiber/context.h"
 #include "fiber/fiber.h"
+#include "fiber/limit.h"
 #include "fiber/net.h"
 #include "fiber/runtime.h"
 #include "fiber/select.h"

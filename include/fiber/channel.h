@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "fiber/config.h"
+#include "fiber/limit.h"
 
 namespace fiber {
 
@@ -30,14 +31,17 @@ inline constexpr ElementType element_type = {
     sizeof(T), alignof(T), [](void* to, void* from) { new (to) T(std::move(*static_cast<T*>(from))); },
     [](void* element) { static_cast<T*>(element)->~T(); }};
 
-enum class Wait : bool { no, yes };
-enum class ChannelResult { done, closed, would_block };
-
 FIBER_API ChannelCore* channel_make(std::size_t capacity, const ElementType& type);
 FIBER_API void channel_retain(ChannelCore* core);
 FIBER_API void channel_release(ChannelCore* core);
-FIBER_API ChannelResult channel_send(ChannelCore* core, void* element, Wait wait);
-FIBER_API ChannelResult channel_receive(ChannelCore* core, void* element, Wait wait);
+// Send: done, or not without waiting longer. Closed ends the process.
+FIBER_API void channel_send(ChannelCore* core, void* element);
+FIBER_API Status channel_try_send(ChannelCore* core, void* element);
+FIBER_API Status channel_send_limited(ChannelCore* core, void* element, const Limit& limit);
+// Receive: done (the element was constructed), closed, or not without waiting longer.
+FIBER_API Status channel_receive(ChannelCore* core, void* element);
+FIBER_API Status channel_try_receive(ChannelCore* core, void* element);
+FIBER_API Status channel_receive_limited(ChannelCore* core, void* element, const Limit& limit);
 FIBER_API void channel_close(ChannelCore* core);
 FIBER_API std::size_t channel_length(const ChannelCore* core);
 FIBER_API std::size_t channel_capacity(const ChannelCore* core);
@@ -78,6 +82,12 @@ struct Slot {
 
 }  // namespace detail
 
+// What a receive with a limit gives: a value, or why there is none.
+template <class T>
+struct Received : std::optional<T> {
+  Status status;
+};
+
 // The right to send and to close. Copies share the channel. A default-constructed handle is the nil channel: sending
 // on it waits for ever.
 template <class T>
@@ -88,11 +98,16 @@ class Sender {
 
   // Waits until a receiver or buffer space takes the value. Sending on a closed channel prints a message and aborts.
   // Fibers; a thread that is no fiber may send too, and then blocks the thread.
-  void send(T value) { detail::channel_send(core_.get(), &value, detail::Wait::yes); }
-  // False, and the value is untouched, when that would have to wait. Any thread.
-  bool try_send(T& value) {
-    return detail::channel_send(core_.get(), &value, detail::Wait::no) == detail::ChannelResult::done;
+  void send(T value) { detail::channel_send(core_.get(), &value); }
+  // Waits no longer than `limit`: done, timed_out or cancelled. The value is untouched unless it was sent.
+  Status send(T& value, Limit limit) { return detail::channel_send_limited(core_.get(), &value, limit); }
+  Status send(T&& value, Limit limit) { return send(value, limit); }
+  Status send(const T& value, Limit limit) {
+    T copy(value);
+    return send(copy, limit);
   }
+  // False, and the value is untouched, when that would have to wait. Any thread.
+  bool try_send(T& value) { return detail::channel_try_send(core_.get(), &value) == Status::done; }
   bool try_send(T&& value) { return try_send(value); }
   // No more values will come: receivers drain what is there, then get nothing. Closing twice aborts. Any thread.
   void close() { detail::channel_close(core_.get()); }
@@ -116,13 +131,20 @@ class Receiver {
   // Waits for a value; nothing once the channel is closed and drained. Fibers, or a thread, which it blocks.
   std::optional<T> receive() {
     detail::Slot<T> slot;
-    if (detail::channel_receive(core_.get(), slot.bytes, detail::Wait::yes) != detail::ChannelResult::done) return {};
+    if (detail::channel_receive(core_.get(), slot.bytes) != Status::done) return {};
     return slot.take();
+  }
+  // The same, but waits no longer than `limit`.
+  Received<T> receive(Limit limit) {
+    detail::Slot<T> slot;
+    const Status status = detail::channel_receive_limited(core_.get(), slot.bytes, limit);
+    if (status != Status::done) return {std::nullopt, status};
+    return {slot.take(), status};
   }
   // A value if one is there now. Any thread.
   std::optional<T> try_receive() {
     detail::Slot<T> slot;
-    if (detail::channel_receive(core_.get(), slot.bytes, detail::Wait::no) != detail::ChannelResult::done) return {};
+    if (detail::channel_try_receive(core_.get(), slot.bytes) != Status::done) return {};
     return slot.take();
   }
   std::size_t size() const { return detail::channel_length(core_.get()); }
@@ -156,7 +178,8 @@ class Receiver {
 template <class T>
 class Channel : public Sender<T>, public Receiver<T> {
  public:
-  // A new channel with that many slots; 0: unbuffered. A capacity whose buffer cannot be allocated prints a message and aborts.
+  // A new channel with that many slots; 0: unbuffered. A capacity whose buffer cannot be allocated prints a message and
+  // aborts.
   explicit Channel(std::size_t slots = 0)
       : Channel(detail::ChannelRef(detail::channel_make(slots, detail::element_type<T>))) {}
 

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "fiber/config.h"
+#include "fiber/limit.h"
 
 namespace fiber {
 
@@ -70,11 +71,14 @@ decltype(auto) call_named(F& f) {
 // The part a joinable fiber shares with its handle.
 struct JoinCore {
   std::atomic<std::uint32_t> references{2};
-  std::atomic<std::uintptr_t> waiter{0};  // 0: none; 1: finished; else the Claim of the waiter
+  // finishing: the fiber is done with everything but its waiter's claim
+  static constexpr std::uintptr_t kNobody = 0, kFinished = 1, kFinishing = 2;
+  std::atomic<std::uintptr_t> waiter{kNobody};  // else the address of the waiter's Claim
   std::uint64_t fiber_id = 0;
   std::exception_ptr error;
 };
 FIBER_API void join_wait(JoinCore* core);
+FIBER_API Status join_wait_limited(JoinCore* core, const Limit& limit);
 FIBER_API void join_finish(JoinCore* core);
 FIBER_API std::uint64_t fiber_id(const Fiber* fiber);
 
@@ -107,7 +111,11 @@ class JoinHandle {
   bool joinable() const { return state_ != nullptr; }
   std::uint64_t id() const { return state_->fiber_id; }
 
-  // Waits for the fiber's end; returns its result or rethrows the exception that ended it. Once. Fibers only.
+  // Waits for the fiber's end, as often as you like; join() then gives its result without a wait. One waiter at a time;
+  // a thread that is no fiber may wait, too. The fiber goes on when the limit comes first.
+  Status wait(Limit limit = {}) { return detail::join_wait_limited(state_, limit); }
+
+  // Waits for the fiber's end; returns its result or rethrows the exception that ended it. Once.
   R join() {
     detail::join_wait(state_);
     std::unique_ptr<detail::JoinState<R>, void (*)(detail::JoinState<R>*)> state(
@@ -149,7 +157,7 @@ void go(F&& function) {
   go(SpawnOptions{}, std::forward<F>(function));
 }
 
-// Starts a fiber and returns the handle that joins it. Any thread while the runtime runs; join only from a fiber.
+// Starts a fiber and returns the handle that joins it. Any thread while the runtime runs.
 template <class F>
 [[gnu::noinline]] auto spawn(const SpawnOptions& options, F&& function) -> JoinHandle<std::invoke_result_t<std::decay_t<F>&>> {
   using Function = std::decay_t<F>;

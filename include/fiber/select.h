@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// select: waits for the first of several channel operations, a deadline, or nothing at all.
+// select: waits for the first of several channel operations, a deadline, a context's end, or nothing at all.
 //
 //   fiber::select(
 //       fiber::on_receive(jobs, [&](std::optional<Job> job) { ... }),   // empty: closed and drained
 //       fiber::on_send(results, value, [&] { ... }),
+//       fiber::on_done(context, [&] { ... }),
 //       fiber::after(10ms, [&] { ... }));                               // or fiber::otherwise([] { ... })
 #pragma once
 
@@ -14,7 +15,8 @@
 #include <utility>
 
 #include "fiber/channel.h"
-#include "fiber/time.h"
+#include "fiber/context.h"
+#include "fiber/limit.h"
 
 namespace fiber {
 
@@ -27,14 +29,15 @@ struct SelectArm {
   bool is_send;
 };
 enum class SelectMode { wait, poll };
-inline constexpr int kSelectNone = -1;  // poll found nothing, or the deadline passed
+inline constexpr int kSelectNone = -1;       // poll found nothing, or the deadline passed
+inline constexpr int kSelectCancelled = -2;  // by the limit's context
 
 struct SelectOutcome {
-  int chosen;   // index into the arms, or kSelectNone
+  int chosen;   // index into the arms, or kSelectNone or kSelectCancelled
   bool closed;  // receive arm: the channel is closed and drained
 };
 // Among several arms that are ready the choice is random and fair.
-FIBER_API SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode mode, Deadline deadline);
+FIBER_API SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode mode, const Limit& limit);
 
 template <class T, class F>
 struct ReceiveArm {
@@ -67,6 +70,12 @@ struct AfterArm {
   static constexpr bool is_channel = false;
 };
 template <class F>
+struct DoneArm {
+  const Context& context;
+  F then;
+  static constexpr bool is_channel = false;
+};
+template <class F>
 struct OtherwiseArm {
   F then;
   static constexpr bool is_channel = false;
@@ -76,6 +85,10 @@ template <class Arm>
 inline constexpr bool is_after = false;
 template <class F>
 inline constexpr bool is_after<AfterArm<F>> = true;
+template <class Arm>
+inline constexpr bool is_done = false;
+template <class F>
+inline constexpr bool is_done<DoneArm<F>> = true;
 template <class Arm>
 inline constexpr bool is_otherwise = false;
 template <class F>
@@ -106,7 +119,13 @@ auto until(Deadline deadline, F then) {
 }
 template <class Rep, class Period, class F>
 auto after(std::chrono::duration<Rep, Period> time, F then) {
-  return until(Clock::now() + std::chrono::duration_cast<Clock::duration>(time), std::move(then));
+  return until(detail::deadline_after(time), std::move(then));
+}
+// Taken when the context is cancelled, its deadline included; before everything else when it is so at the start, so
+// that a loop over busy channels ends. The context must outlive the select.
+template <class F>
+auto on_done(const Context& context, F then) {
+  return detail::DoneArm<F>{context, std::move(then)};
 }
 // Taken when nothing else is ready now.
 template <class F>
@@ -122,23 +141,27 @@ std::size_t select(Arms... arms) {
   constexpr std::size_t channels = (std::size_t{Arms::is_channel} + ... + 0);
   static_assert((int{is_otherwise<Arms>} + ... + 0) <= 1, "one otherwise arm at most");
   static_assert((int{is_after<Arms>} + ... + 0) <= 1, "one deadline arm at most");
+  static_assert((int{is_done<Arms>} + ... + 0) <= 1, "one on_done arm at most: derive one context from the other");
 
   std::array<SelectArm, channels == 0 ? 1 : channels> table;
   std::size_t filled = 0;
-  Deadline deadline = Deadline::max();
+  Limit limit;
   bool poll = false;
   auto collect = [&]<class Arm>(Arm& arm) {
     if constexpr (Arm::is_channel) {
       table[filled++] = arm.arm();
     } else if constexpr (is_after<Arm>) {
-      deadline = arm.deadline;
+      limit = limit.no_later_than(arm.deadline);
+    } else if constexpr (is_done<Arm>) {
+      limit = Limit(arm.context, limit.deadline());
     } else {
       poll = true;
     }
   };
   (collect(arms), ...);
 
-  const SelectOutcome outcome = select_arms(table.data(), channels, poll ? SelectMode::poll : SelectMode::wait, deadline);
+  const SelectOutcome outcome =
+      select_arms(channels == 0 ? nullptr : table.data(), channels, poll ? SelectMode::poll : SelectMode::wait, limit);
 
   std::size_t position = 0, chosen = 0;
   int channel = 0;
@@ -148,7 +171,8 @@ std::size_t select(Arms... arms) {
         chosen = position;
         arm.run(outcome.closed);
       }
-    } else if (outcome.chosen == kSelectNone && is_otherwise<Arm> == poll) {
+    } else if (is_done<Arm> ? outcome.chosen == kSelectCancelled
+                            : outcome.chosen == kSelectNone && is_otherwise<Arm> == poll) {
       chosen = position;
       arm.then();
     }

@@ -4,11 +4,12 @@
 #pragma once
 
 #include <atomic>
+#include <concepts>
 #include <cstdint>
 #include <mutex>
 
 #include "fiber/config.h"
-#include "fiber/time.h"
+#include "fiber/limit.h"
 
 namespace fiber {
 
@@ -21,8 +22,8 @@ struct WaitQueue {
 };
 }  // namespace detail
 
-// Mutual exclusion between fibers, first come first served under contention. Meets Lockable, so std::lock_guard and
-// std::unique_lock work. Not recursive. Only the owner may unlock: anything else prints which fiber did what and
+// Mutual exclusion between fibers, first come first served under contention. Meets TimedLockable, so std::lock_guard
+// and std::unique_lock work. Not recursive. Only the owner may unlock: anything else prints which fiber did what and
 // aborts. Fibers only.
 class FIBER_API Mutex {
  public:
@@ -31,23 +32,28 @@ class FIBER_API Mutex {
   Mutex& operator=(const Mutex&) = delete;
 
   void lock();
+  // Waits no longer than `limit`: done when it holds the lock.
+  [[nodiscard]] Status lock(Limit limit);
   bool try_lock();
-  // Waits at most until `deadline`; false when that passed first.
-  bool try_lock_until(Deadline deadline);
+  bool try_lock_until(Deadline deadline) { return lock(deadline) == Status::done; }
+  template <class Rep, class Period>
+  bool try_lock_for(std::chrono::duration<Rep, Period> time) {
+    return lock(time) == Status::done;
+  }
   void unlock();
   // Id of the fiber that holds it, 0 when free. A hint unless the caller is the owner.
   std::uint64_t owner() const { return owner_.load(std::memory_order_relaxed); }
 
  private:
   friend class Condition;
-  bool lock_slow(Deadline deadline);
+  Status lock_slow(const Limit& limit);
   std::atomic<std::uint32_t> state_{0};  // 0 free, 1 held, 2 held and somebody waits
   std::atomic<std::uint64_t> owner_{0};
   detail::WaitQueue waiters_;
 };
 
-// Condition variable for use with Mutex. Wakes may be spurious only after a timed wait. Fibers wait; any thread may
-// notify.
+// Condition variable for use with Mutex. No wake-up is spurious. Fibers wait; any thread may notify. It may be
+// destroyed when no call of wait is in progress.
 class FIBER_API Condition {
  public:
   Condition() = default;
@@ -56,11 +62,22 @@ class FIBER_API Condition {
 
   // Releases the lock, waits for a notification, locks again.
   void wait(std::unique_lock<Mutex>& lock);
-  // The same with a deadline; false when it passed first.
-  bool wait_until(std::unique_lock<Mutex>& lock, Deadline deadline);
-  template <class Predicate>
-  void wait(std::unique_lock<Mutex>& lock, Predicate done) {
-    while (!done()) wait(lock);
+  // The same, but waits for the notification no longer than `limit`: done when notified. Locks again in any case,
+  // however long that takes.
+  Status wait(std::unique_lock<Mutex>& lock, Limit limit);
+  bool wait_until(std::unique_lock<Mutex>& lock, Deadline deadline) { return wait(lock, deadline) == Status::done; }
+  template <std::predicate Predicate>
+  void wait(std::unique_lock<Mutex>& lock, Predicate satisfied) {
+    while (!satisfied()) wait(lock);
+  }
+  // Done when the predicate holds in the end.
+  template <std::predicate Predicate>
+  Status wait(std::unique_lock<Mutex>& lock, Limit limit, Predicate satisfied) {
+    while (!satisfied()) {
+      const Status status = wait(lock, limit);
+      if (status != Status::done) return satisfied() ? Status::done : status;
+    }
+    return Status::done;
   }
   void notify_one();
   void notify_all();
@@ -79,7 +96,9 @@ class FIBER_API WaitGroup {
 
   void add(std::int64_t count = 1);
   void done() { add(-1); }
-  void wait();
+  void wait() { wait(Limit()); }
+  // Done when the count was zero.
+  Status wait(Limit limit);
 
  private:
   std::atomic<std::int64_t> count_;

@@ -103,6 +103,8 @@ struct fiberprof_fiber {
   uint64_t arms;     /* select: address of an array of fiberprof_arm, on its stack; else 0 */
   uint32_t processor; /* where it ran last */
   uint32_t worker;    /* index of the worker it is on, while running or blocking */
+  uint64_t deadline;  /* while parked: CLOCK_MONOTONIC, ns, when this wait ends by itself; 0: never */
+  uint64_t context;   /* while parked: address of the context whose cancellation ends this wait; 0: none */
   /* constant through its life */
   uint64_t stack_low, stack_high; /* usable stack: [low, high) */
   uint64_t entry;                 /* code address: the spawned function */
@@ -145,7 +147,8 @@ struct fiberprof_worker {
   X(arm, resource) X(arm, reason)                                                                                 \
   X(processor, index) X(processor, state) X(processor, worker) X(processor, queue_depth)                          \
   X(processor, current_fiber) X(processor, switches) X(processor, steals) X(processor, parks)                     \
-  X(worker, tid) X(worker, processor) X(worker, current_fiber) X(worker, fiber_entry)
+  X(worker, tid) X(worker, processor) X(worker, current_fiber) X(worker, fiber_entry)                             \
+  X(fiber, deadline) X(fiber, context)
 
 #define FIBERPROF_FIELD_ENUM(structure, field) FIBERPROF_FIELD_##structure##_##field,
 enum fiberprof_field_index { FIBERPROF_FIELDS(FIBERPROF_FIELD_ENUM) FIBERPROF_FIELD_COUNT };

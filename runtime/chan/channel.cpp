@@ -13,28 +13,92 @@ namespace {
 
 constexpr std::size_t kMaxBufferBytes = std::size_t{1} << 40;
 
-[[noreturn]] void wait_for_ever(Reason reason) {
+// On the nil channel nothing ever happens.
+Status wait_for_nothing(const Limit& limit) {
   Claim never(this_fiber());
-  for (;;) park_claimed(reason, 0, never);
+  return status_of(park_claimed(Reason::NIL_CHANNEL, 0, never, limit));
 }
 
-// Waits in `queue` until somebody completes the operation or closes the channel. `guard` holds the lock.
-bool wait_in(ChannelCore* core, ChannelCore::Queue& queue, Reason reason, void* element, SpinGuard& guard) {
-  Waiter waiter;
-  waiter.fiber = this_fiber();
-  waiter.element = element;
-  if (waiter.fiber != nullptr) {
-    enqueue_waiter(queue, waiter);
-    park_locked(reason, address_of(core), guard.hand_over());
-    return waiter.success;
-  }
-  Claim wait(nullptr);
+// As wait_in below, for waits that several parties may end. `waiter` is not queued yet.
+Status wait_in_claimed(ChannelCore* core, ChannelCore::Queue& queue, Reason reason, Waiter& waiter, SpinGuard& guard,
+                       const Limit& limit) {
+  Claim wait(waiter.fiber);
   waiter.wait = &wait;
   enqueue_waiter(queue, waiter);
   guard.unlock();
-  park_claimed(reason, address_of(core), wait);
+  const Status ended = status_of(park_claimed(reason, address_of(core), wait, limit));
   SpinGuard finished(core->lock);  // the waker moves the value after it has won the claim
-  return waiter.success;
+  remove_waiter(queue, waiter);
+  if (ended != Status::done) return ended;
+  return waiter.success ? Status::done : Status::closed;
+}
+
+// Waits in `queue` until somebody completes the operation (done) or closes the channel. `guard` holds the lock.
+[[gnu::always_inline]] inline Status wait_in(ChannelCore* core, ChannelCore::Queue& queue, Reason reason, void* element,
+                                             SpinGuard& guard) {
+  Waiter waiter;
+  waiter.fiber = this_fiber();
+  waiter.element = element;
+  if (waiter.fiber == nullptr) [[unlikely]]
+    return wait_in_claimed(core, queue, reason, waiter, guard, {});
+  enqueue_waiter(queue, waiter);
+  park_locked(reason, address_of(core), guard.hand_over());
+  return waiter.success ? Status::done : Status::closed;
+}
+
+Status wait_in_limited(ChannelCore* core, ChannelCore::Queue& queue, Reason reason, void* element, SpinGuard& guard,
+                       const Limit& limit) {
+  Waiter waiter;
+  waiter.fiber = this_fiber();
+  waiter.element = element;
+  return wait_in_claimed(core, queue, reason, waiter, guard, limit);
+}
+
+enum class Wait { no, unlimited, limited };
+
+template <Wait wait>
+[[gnu::always_inline]] inline Status send(ChannelCore* core, void* element, const Limit& limit) {
+  if (core == nullptr) [[unlikely]]
+    return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit);
+  Fiber* wake = nullptr;
+  SpinGuard guard(core->lock);
+  Status result = try_send_locked(core, element, &wake);
+  if (result == Status::done) {
+    guard.unlock();
+    probe::channel_done(core, true, wake);
+    if (wake != nullptr) ready_unprobed(wake);
+    return result;
+  }
+  if (result == Status::closed) {
+    guard.unlock();
+    send_on_closed(core);
+  }
+  if (wait == Wait::no) return result;
+  result = wait == Wait::unlimited ? wait_in(core, core->senders, Reason::CHAN_SEND, element, guard)
+                                   : wait_in_limited(core, core->senders, Reason::CHAN_SEND, element, guard, limit);
+  if (result == Status::closed) send_on_closed(core);
+  probe::channel_done_blocked(core, true);
+  return result;
+}
+
+template <Wait wait>
+[[gnu::always_inline]] inline Status receive(ChannelCore* core, void* element, const Limit& limit) {
+  if (core == nullptr) [[unlikely]]
+    return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit);
+  Fiber* wake = nullptr;
+  SpinGuard guard(core->lock);
+  Status result = try_receive_locked(core, element, &wake);
+  if (result == Status::done) {
+    guard.unlock();
+    probe::channel_done(core, false, wake);
+    if (wake != nullptr) ready_unprobed(wake);
+    return result;
+  }
+  if (result == Status::closed || wait == Wait::no) return result;
+  result = wait == Wait::unlimited ? wait_in(core, core->receivers, Reason::CHAN_RECV, element, guard)
+                                   : wait_in_limited(core, core->receivers, Reason::CHAN_RECV, element, guard, limit);
+  probe::channel_done_blocked(core, false);
+  return result;
 }
 
 }  // namespace
@@ -45,7 +109,7 @@ ChannelCore* channel_make(std::size_t capacity, const ElementType& type) {
   }
   const std::size_t align = type.align < alignof(ChannelCore) ? alignof(ChannelCore) : type.align;
   const std::size_t header = (sizeof(ChannelCore) + align - 1) / align * align;
-  void* memory = ::operator new(header + capacity * type.size, std::align_val_t{align}, std::nothrow);
+  void* memory = ::operator new (header + capacity * type.size, std::align_val_t{align}, std::nothrow);
   if (memory == nullptr) fatal("no memory for a channel of %zu elements of %zu bytes", capacity, type.size);
   auto* core = new (memory) ChannelCore;
   core->capacity = capacity;
@@ -65,26 +129,26 @@ void channel_release(ChannelCore* core) {
   }
   const std::size_t align = core->type.align < alignof(ChannelCore) ? alignof(ChannelCore) : core->type.align;
   core->~ChannelCore();
-  ::operator delete(core, std::align_val_t{align});
+  ::operator delete (core, std::align_val_t{align});
 }
 
-TryResult try_send_locked(ChannelCore* core, void* element, Fiber** wake) {
-  if (core->closed) return TryResult::closed;
+Status try_send_locked(ChannelCore* core, void* element, Fiber** wake) {
+  if (core->closed) return Status::closed;
   if (Waiter* receiver = pop_waiter(core->receivers)) {
     core->type.move(receiver->element, element);
     receiver->success = true;
     if (receiver->wait == nullptr) *wake = receiver->fiber;
-    return TryResult::done;
+    return Status::done;
   }
-  if (core->length == core->capacity) return TryResult::would_block;
+  if (core->length == core->capacity) return Status::timed_out;
   std::size_t last = core->first + core->length;
   if (last >= core->capacity) last -= core->capacity;
   core->type.move(core->slot(last), element);
   ++core->length;
-  return TryResult::done;
+  return Status::done;
 }
 
-TryResult try_receive_locked(ChannelCore* core, void* element, Fiber** wake) {
+Status try_receive_locked(ChannelCore* core, void* element, Fiber** wake) {
   if (core->length != 0) {
     void* oldest = core->slot(core->first);
     core->type.move(element, oldest);
@@ -100,66 +164,29 @@ TryResult try_receive_locked(ChannelCore* core, void* element, Fiber** wake) {
       sender->success = true;
       if (sender->wait == nullptr) *wake = sender->fiber;
     }
-    return TryResult::done;
+    return Status::done;
   }
   if (Waiter* sender = pop_waiter(core->senders)) {
     core->type.move(element, sender->element);
     sender->success = true;
     if (sender->wait == nullptr) *wake = sender->fiber;
-    return TryResult::done;
+    return Status::done;
   }
-  return core->closed ? TryResult::closed : TryResult::would_block;
+  return core->closed ? Status::closed : Status::timed_out;
 }
 
 void send_on_closed(const ChannelCore* core) { fatal("send on closed channel %p", static_cast<const void*>(core)); }
 
-ChannelResult channel_send(ChannelCore* core, void* element, Wait wait) {
-  if (core == nullptr) {
-    if (wait == Wait::no) return ChannelResult::would_block;
-    wait_for_ever(Reason::NIL_CHANNEL);
-  }
-  Fiber* wake = nullptr;
-  SpinGuard guard(core->lock);
-  switch (try_send_locked(core, element, &wake)) {
-    case TryResult::closed:
-      guard.unlock();
-      send_on_closed(core);
-    case TryResult::done:
-      guard.unlock();
-      probe::channel_done(core, true, wake);
-      if (wake != nullptr) ready_unprobed(wake);
-      return ChannelResult::done;
-    case TryResult::would_block:
-      break;
-  }
-  if (wait == Wait::no) return ChannelResult::would_block;
-  if (!wait_in(core, core->senders, Reason::CHAN_SEND, element, guard)) send_on_closed(core);
-  probe::channel_done_blocked(core, true);
-  return ChannelResult::done;
+void channel_send(ChannelCore* core, void* element) { send<Wait::unlimited>(core, element, {}); }
+Status channel_try_send(ChannelCore* core, void* element) { return send<Wait::no>(core, element, {}); }
+Status channel_send_limited(ChannelCore* core, void* element, const Limit& limit) {
+  return send<Wait::limited>(core, element, limit);
 }
 
-ChannelResult channel_receive(ChannelCore* core, void* element, Wait wait) {
-  if (core == nullptr) {
-    if (wait == Wait::no) return ChannelResult::would_block;
-    wait_for_ever(Reason::NIL_CHANNEL);
-  }
-  Fiber* wake = nullptr;
-  SpinGuard guard(core->lock);
-  switch (try_receive_locked(core, element, &wake)) {
-    case TryResult::done:
-      guard.unlock();
-      probe::channel_done(core, false, wake);
-      if (wake != nullptr) ready_unprobed(wake);
-      return ChannelResult::done;
-    case TryResult::closed:
-      return ChannelResult::closed;
-    case TryResult::would_block:
-      break;
-  }
-  if (wait == Wait::no) return ChannelResult::would_block;
-  const bool received = wait_in(core, core->receivers, Reason::CHAN_RECV, element, guard);
-  probe::channel_done_blocked(core, false);
-  return received ? ChannelResult::done : ChannelResult::closed;
+Status channel_receive(ChannelCore* core, void* element) { return receive<Wait::unlimited>(core, element, {}); }
+Status channel_try_receive(ChannelCore* core, void* element) { return receive<Wait::no>(core, element, {}); }
+Status channel_receive_limited(ChannelCore* core, void* element, const Limit& limit) {
+  return receive<Wait::limited>(core, element, limit);
 }
 
 void channel_close(ChannelCore* core) {

@@ -19,8 +19,8 @@ struct ChannelCore {
 
   SpinWord lock{0};
   bool closed = false;
-  std::size_t length = 0;    // elements in the buffer
-  std::size_t first = 0;     // slot of the oldest
+  std::size_t length = 0;  // elements in the buffer
+  std::size_t first = 0;   // slot of the oldest
   std::size_t capacity = 0;
   ElementType type{};
   Queue senders;    // waiting because the buffer is full, or nobody receives
@@ -31,11 +31,10 @@ struct ChannelCore {
   void* slot(std::size_t index) { return buffer + index * type.size; }
 };
 
-enum class TryResult { done, closed, would_block };
-
-// Both with the lock held; they never wait. A waiter that must still be woken, after unlocking, is put into `wake`.
-TryResult try_send_locked(ChannelCore* core, void* element, Fiber** wake);
-TryResult try_receive_locked(ChannelCore* core, void* element, Fiber** wake);
+// Both with the lock held; they never wait, but time out. A waiter that must still be woken, after unlocking, is put
+// into `wake`.
+Status try_send_locked(ChannelCore* core, void* element, Fiber** wake);
+Status try_receive_locked(ChannelCore* core, void* element, Fiber** wake);
 
 [[noreturn]] void send_on_closed(const ChannelCore* core);
 

@@ -46,6 +46,11 @@ std::uint64_t& random_state() {
   return state;
 }
 
+std::uint32_t wait_without_channels(Claim& wait, const Limit& limit) {
+  if (limit.context() != nullptr) return park_claimed(Reason::CONTEXT, address_of(limit.context()), wait, limit);
+  return park_claimed(limit.none() ? Reason::EMPTY_SELECT : Reason::SELECT, 0, wait, limit);
+}
+
 void emit_select([[maybe_unused]] const SelectArm* arms, [[maybe_unused]] std::size_t count,
                  [[maybe_unused]] bool blocked, [[maybe_unused]] int chosen) {
 #ifndef FIBER_NO_PROBES
@@ -58,7 +63,11 @@ void emit_select([[maybe_unused]] const SelectArm* arms, [[maybe_unused]] std::s
 
 }  // namespace
 
-SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode mode, Deadline deadline) {
+SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode mode, const Limit& limit) {
+  if (limit.context() != nullptr && context_why(limit.context()) != Why::not_cancelled) {
+    emit_select(arms, count, false, kSelectCancelled);
+    return {kSelectCancelled, false};
+  }
   Scratch small[kOnStack];
   std::unique_ptr<Scratch[]> large;
   Scratch* scratch = small;
@@ -77,14 +86,14 @@ SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode m
     const SelectArm& arm = arms[index];
     if (arm.core == nullptr) continue;
     Fiber* wake = nullptr;
-    const TryResult result = arm.is_send ? try_send_locked(arm.core, arm.element, &wake)
-                                         : try_receive_locked(arm.core, arm.element, &wake);
-    if (result == TryResult::would_block) continue;
+    const Status result =
+        arm.is_send ? try_send_locked(arm.core, arm.element, &wake) : try_receive_locked(arm.core, arm.element, &wake);
+    if (result == Status::timed_out) continue;
     unlock_all(scratch, count);
-    if (result == TryResult::closed && arm.is_send) send_on_closed(arm.core);
+    if (result == Status::closed && arm.is_send) send_on_closed(arm.core);
     if (wake != nullptr) ready(wake);
     emit_select(arms, count, false, static_cast<int>(index));
-    return {static_cast<int>(index), result == TryResult::closed};
+    return {static_cast<int>(index), result == Status::closed};
   }
   if (mode == SelectMode::poll) {
     unlock_all(scratch, count);
@@ -123,8 +132,8 @@ SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode m
     publish(fiber->record.arms, address_of(visible));
     publish(fiber->record.arms_len, static_cast<std::uint16_t>(std::min<std::size_t>(count, 0xffff)));
   }
-  const Reason reason = first == nullptr && deadline == Deadline::max() ? Reason::EMPTY_SELECT : Reason::SELECT;
-  const std::uint32_t outcome = park_claimed(reason, address_of(first), wait, deadline);
+  const std::uint32_t outcome = first != nullptr ? park_claimed(Reason::SELECT, address_of(first), wait, limit)
+                                                 : wait_without_channels(wait, limit);
   if (fiber != nullptr) {
     publish(fiber->record.arms_len, std::uint16_t{0});
     publish(fiber->record.arms, std::uint64_t{0});
@@ -139,9 +148,10 @@ SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode m
     if (i == outcome) success = scratch[i].waiter.success;
   }
   unlock_all(scratch, count);
-  if (outcome == kTimedOut) {
-    emit_select(arms, count, true, kSelectNone);
-    return {kSelectNone, false};
+  if (outcome == kTimedOut || outcome == kCancelled) {
+    const int chosen = outcome == kTimedOut ? kSelectNone : kSelectCancelled;
+    emit_select(arms, count, true, chosen);
+    return {chosen, false};
   }
   if (!success && arms[outcome].is_send) send_on_closed(arms[outcome].core);
   emit_select(arms, count, true, static_cast<int>(outcome));

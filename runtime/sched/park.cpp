@@ -11,12 +11,14 @@
 #include "sched/futex.h"
 #include "sched/scheduler.h"
 #include "sched/switch.h"
+#include "sync/cancellation.h"
 
 namespace fiber::detail {
 
 namespace {
 
-// The one place where a fiber stops; inlined into the two protocols. `after` completes the park once the fiber is off its stack.
+// The one place where a fiber stops; inlined into the two protocols. `after` completes the park once the fiber is off
+// its stack.
 [[gnu::always_inline]] inline void park(Reason reason, std::uint64_t resource, AfterSwitch after) {
   Worker* worker = this_worker();
   if (worker->in_blocking) [[unlikely]] {
@@ -39,15 +41,53 @@ namespace {
 
 // A deadline on a wait; lives on the waiter's stack.
 struct WaitTimer : Timer {
-  explicit WaitTimer(Claim& claimed) : wait(&claimed) {
-    expired = [](Timer& timer) { claim(*static_cast<WaitTimer&>(timer).wait, kTimedOut); };
+  WaitTimer(Claim& claimed, std::uint32_t when_due) : wait(&claimed), outcome(when_due) {
+    expired = [](Timer& timer) {
+      auto& self = static_cast<WaitTimer&>(timer);
+      claim(*self.wait, self.outcome);
+    };
   }
   Claim* wait;
+  std::uint32_t outcome;
 };
 
 std::uint64_t to_ns(Deadline deadline) {
   const auto since_epoch = deadline.time_since_epoch().count();
   return since_epoch < 0 ? 0 : static_cast<std::uint64_t>(since_epoch);
+}
+
+// How a thread that is no fiber waits.
+void sleep_claimed(Claim& wait, Deadline deadline, std::uint32_t when_due) {
+  std::uint32_t open = Claim::kOpen;
+  if (!wait.state.compare_exchange_strong(open, Claim::kParked, std::memory_order_acq_rel)) return;
+  while (wait.state.load(std::memory_order_acquire) == Claim::kParked) {
+    std::uint64_t left = kForever;
+    if (deadline != Deadline::max()) {
+      const std::uint64_t now = now_ns();
+      if (to_ns(deadline) <= now) {
+        claim(wait, when_due);
+        return;
+      }
+      left = to_ns(deadline) - now;
+    }
+    futex_wait(wait.state, Claim::kParked, left);
+  }
+}
+
+// How a fiber waits with a timer that ends the wait with the outcome `when_due`.
+void park_until(Reason reason, std::uint64_t resource, Claim& wait, Deadline deadline, std::uint32_t when_due) {
+  static_assert(std::is_same_v<Deadline::duration, std::chrono::nanoseconds>);
+  WaitTimer timer(wait, when_due);
+  if (deadline != Deadline::max() && !wait.claimed()) {
+    timer.when = to_ns(deadline);
+    if (timer.when <= now_ns()) {
+      claim(wait, when_due);
+    } else {
+      Scheduler::instance().arm(timer);
+    }
+  }
+  if (!wait.claimed()) park(reason, resource, {AfterSwitch::Kind::commit, nullptr, &wait});
+  disarm(timer);
 }
 
 }  // namespace
@@ -56,34 +96,41 @@ void park_locked(Reason reason, std::uint64_t resource, SpinWord& lock) {
   park(reason, resource, {AfterSwitch::Kind::unlock, nullptr, &lock});
 }
 
-std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, Deadline deadline) {
-  static_assert(std::is_same_v<Deadline::duration, std::chrono::nanoseconds>);
-  WaitTimer timer(wait);
-  const bool timed = deadline != Deadline::max();
+std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait) {
   if (wait.fiber == nullptr) {
-    std::uint32_t open = Claim::kOpen;
-    if (wait.state.compare_exchange_strong(open, Claim::kParked, std::memory_order_acq_rel)) {
-      while (wait.state.load(std::memory_order_acquire) == Claim::kParked) {
-        const std::uint64_t now = now_ns();
-        if (timed && to_ns(deadline) <= now) {
-          claim(wait, kTimedOut);
-          break;
-        }
-        futex_wait(wait.state, Claim::kParked, timed ? to_ns(deadline) - now : kForever);
-      }
-    }
-  } else {
-    if (timed) {
-      timer.when = to_ns(deadline);
-      if (timer.when <= now_ns()) {
-        claim(wait, kTimedOut);
-      } else {
-        Scheduler::instance().arm(timer);
-      }
-    }
-    if (!wait.claimed()) park(reason, resource, {AfterSwitch::Kind::commit, nullptr, &wait});
-    if (timed) disarm(timer);
+    sleep_claimed(wait, Deadline::max(), kTimedOut);
+  } else if (!wait.claimed()) {
+    park(reason, resource, {AfterSwitch::Kind::commit, nullptr, &wait});
   }
+  return wait.state.load(std::memory_order_acquire) - Claim::kFirst;
+}
+
+std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, const Limit& limit) {
+  if (limit.none()) return park_claimed(reason, resource, wait);
+  ContextCore* context = limit.context();
+  Deadline deadline = limit.deadline();
+  std::uint32_t when_due = kTimedOut;
+  Waiter in_context;
+  if (context != nullptr) {
+    if (context->deadline <= deadline && context->deadline != Deadline::max()) {
+      deadline = context->deadline;
+      when_due = kCancelled;
+    }
+    in_context.fiber = wait.fiber;
+    in_context.wait = &wait;
+    in_context.outcome = kCancelled;
+    if (!context_enqueue(context, in_context)) claim(wait, kCancelled);
+  }
+  if (wait.fiber == nullptr) {
+    sleep_claimed(wait, deadline, when_due);
+  } else {
+    publish(wait.fiber->record.context, address_of(context));
+    publish(wait.fiber->record.deadline, deadline == Deadline::max() ? 0 : to_ns(deadline));
+    park_until(reason, resource, wait, deadline, when_due);
+    publish(wait.fiber->record.context, std::uint64_t{0});
+    publish(wait.fiber->record.deadline, std::uint64_t{0});
+  }
+  if (context != nullptr) context_dequeue(context, in_context);
   return wait.state.load(std::memory_order_acquire) - Claim::kFirst;
 }
 
@@ -92,10 +139,11 @@ bool claim(Claim& wait, std::uint32_t outcome) {
   std::uint32_t state = wait.state.load(std::memory_order_acquire);
   do {
     if (state >= Claim::kFirst) return false;
-  } while (!wait.state.compare_exchange_weak(state, Claim::kFirst + outcome, std::memory_order_acq_rel, std::memory_order_acquire));
+  } while (!wait.state.compare_exchange_weak(state, Claim::kFirst + outcome, std::memory_order_acq_rel,
+                                             std::memory_order_acquire));
   if (state == Claim::kParked) {
     if (fiber != nullptr) {
-      ready(fiber, outcome == kTimedOut ? ReadyHint::last : ReadyHint::next);
+      ready(fiber, outcome >= kCancelled ? ReadyHint::last : ReadyHint::next);
     } else {
       futex_wake(wait.state, 1);
     }
@@ -124,8 +172,8 @@ void fatal(const char* format, ...) {
   if (fiber == nullptr) {
     std::fprintf(stderr, "fiber: fatal: %s (on a thread that is no fiber)\n", text);
   } else if (fiber->record.name[0] != 0) {
-    std::fprintf(stderr, "fiber: fatal: %s (fiber %llu \"%s\")\n", text, static_cast<unsigned long long>(fiber->record.id),
-                 fiber->record.name);
+    std::fprintf(stderr, "fiber: fatal: %s (fiber %llu \"%s\")\n", text,
+                 static_cast<unsigned long long>(fiber->record.id), fiber->record.name);
   } else {
     std::fprintf(stderr, "fiber: fatal: %s (fiber %llu)\n", text, static_cast<unsigned long long>(fiber->record.id));
   }

@@ -17,7 +17,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "fiber/time.h"
+#include "fiber/limit.h"
 #include "sched/fiber.h"
 #include "sched/spinlock.h"
 
@@ -39,9 +39,17 @@ bool claim(Claim& wait, std::uint32_t outcome);
 // Parks the calling fiber. `lock` is held, and is released once the fiber is off its stack.
 void park_locked(Reason reason, std::uint64_t resource, SpinWord& lock);
 
-// Parks until somebody has claimed; returns the outcome. With a deadline, `kTimedOut` when that passed first.
-inline constexpr std::uint32_t kTimedOut = 0xffff;
-std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, Deadline deadline = Deadline::max());
+// Parks until somebody has claimed; returns the outcome.
+std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait);
+// The same, no longer than `limit`: `kTimedOut` when its deadline came first, `kCancelled` when it was its context.
+// Neither the timer nor the context touches the claim after the return; of other parties the caller has to make sure.
+inline constexpr std::uint32_t kTimedOut = 0xffff, kCancelled = 0xfffe;
+std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, const Limit& limit);
+
+inline Status status_of(std::uint32_t outcome) {
+  if (outcome == kTimedOut) return Status::timed_out;
+  return outcome == kCancelled ? Status::cancelled : Status::done;
+}
 
 enum class ReadyHint {
   next,  // run it as soon as this fiber parks: it works on what this fiber has just made

@@ -88,20 +88,47 @@ void unhandled_exception() noexcept {
 
 // --- join ----------------------------------------------------------------------------------------------------------------
 
-void join_wait(JoinCore* core) {
+namespace {
+
+// Whether the fiber still runs, and `wait` is the one to be claimed at its end.
+bool join_begin(JoinCore* core, Claim& wait) {
   if (core == nullptr) fatal("join on a handle that has no fiber");
-  Claim wait(this_fiber());
-  std::uintptr_t none = 0;
-  if (core->waiter.compare_exchange_strong(none, reinterpret_cast<std::uintptr_t>(&wait), std::memory_order_acq_rel)) {
-    park_claimed(Reason::JOIN, core->fiber_id, wait);
-  } else if (none != 1) {
-    fatal("two joins on fiber %llu", static_cast<unsigned long long>(core->fiber_id));
+  std::uintptr_t seen = JoinCore::kNobody;
+  if (core->waiter.compare_exchange_strong(seen, reinterpret_cast<std::uintptr_t>(&wait), std::memory_order_acq_rel)) {
+    return true;
   }
+  if (seen > JoinCore::kFinishing) fatal("two joins on fiber %llu", static_cast<unsigned long long>(core->fiber_id));
+  return false;
+}
+
+}  // namespace
+
+void join_wait(JoinCore* core) {
+  Claim wait(this_fiber());
+  if (join_begin(core, wait)) park_claimed(Reason::JOIN, core->fiber_id, wait);
+}
+
+Status join_wait_limited(JoinCore* core, const Limit& limit) {
+  Claim wait(this_fiber());
+  if (!join_begin(core, wait)) return Status::done;
+  const Status ended = status_of(park_claimed(Reason::JOIN, core->fiber_id, wait, limit));
+  if (ended == Status::done) return ended;
+  auto self = reinterpret_cast<std::uintptr_t>(&wait);
+  if (core->waiter.compare_exchange_strong(self, JoinCore::kNobody, std::memory_order_acq_rel)) return ended;
+  // The fiber has ended as well, and may still be about to try the claim.
+  while (core->waiter.load(std::memory_order_acquire) == JoinCore::kFinishing) sched_yield();
+  return Status::done;
 }
 
 void join_finish(JoinCore* core) {
-  const std::uintptr_t waiter = core->waiter.exchange(1, std::memory_order_acq_rel);
-  if (waiter > 1) claim(*reinterpret_cast<Claim*>(waiter), 0);
+  std::uintptr_t waiter = core->waiter.load(std::memory_order_acquire);
+  // A waiter may come or go meanwhile.
+  while (!core->waiter.compare_exchange_weak(waiter, waiter == JoinCore::kNobody ? JoinCore::kFinished : JoinCore::kFinishing,
+                                             std::memory_order_acq_rel, std::memory_order_acquire)) {
+  }
+  if (waiter == JoinCore::kNobody) return;
+  claim(*reinterpret_cast<Claim*>(waiter), 0);
+  core->waiter.store(JoinCore::kFinished, std::memory_order_release);
 }
 
 }  // namespace detail
@@ -132,8 +159,17 @@ void sleep_until(Deadline when) {
     return;
   }
   Claim wait(this_fiber());
+  // A sleep without end has a timer all the same: who sleeps is not asleep for good.
   if (when == Deadline::max()) when -= Deadline::duration(1);
   park_claimed(Reason::SLEEP, 0, wait, when);
+}
+
+Status sleep_until(Deadline when, const Limit& limit) {
+  using namespace detail;
+  Claim wait(this_fiber());
+  if (when == Deadline::max()) when -= Deadline::duration(1);
+  const Status ended = status_of(park_claimed(Reason::SLEEP, 0, wait, limit.no_later_than(when)));
+  return ended == Status::timed_out && when <= limit.deadline() ? Status::done : ended;
 }
 
 namespace detail {

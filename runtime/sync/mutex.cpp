@@ -27,41 +27,35 @@ bool Mutex::try_lock() {
 
 void Mutex::lock() {
   if (try_lock()) return;
-  lock_slow(Deadline::max());
+  lock_slow({});
   asm volatile("");  // no tail call: the name people look for in a stack is this one
 }
 
-bool Mutex::try_lock_until(Deadline deadline) { return try_lock() || lock_slow(deadline); }
+Status Mutex::lock(Limit limit) {
+  if (try_lock()) return Status::done;
+  const Status status = lock_slow(limit);
+  asm volatile("");
+  return status;
+}
 
-bool Mutex::lock_slow(Deadline deadline) {
-  Fiber* fiber = this_fiber();
-  const std::uint64_t self = id_of(fiber);
-  if (owner_.load(std::memory_order_relaxed) == self) fatal("mutex %p locked again by its owner", static_cast<void*>(this));
+Status Mutex::lock_slow(const Limit& limit) {
   Waiter waiter;
-  waiter.fiber = fiber;
-  Claim wait(fiber);
-  const bool timed = deadline != Deadline::max();
+  waiter.fiber = this_fiber();
+  const std::uint64_t self = id_of(waiter.fiber);
+  if (owner_.load(std::memory_order_relaxed) == self)
+    fatal("mutex %p locked again by its owner", static_cast<void*>(this));
   {
     SpinGuard guard(waiters_.lock);
     if (state_.exchange(kContended, std::memory_order_acquire) == kFree) {
       if (waiters_.head == nullptr) state_.store(kHeld, std::memory_order_relaxed);
       owner_.store(self, std::memory_order_relaxed);
-      guard.unlock();
-      FIBER_EMIT(lock, self, address_of(this), 1);
-      return true;
+    } else {
+      const Status status = wait_in(waiters_, waiter, Reason::MUTEX, address_of(this), guard, limit);
+      if (status != Status::done) return status;
     }
-    if (timed) waiter.wait = &wait;
-    enqueue_waiter(waiters_, waiter);
-    if (!timed) park_locked(Reason::MUTEX, address_of(this), guard.hand_over());
-  }
-  if (timed) {
-    park_claimed(Reason::MUTEX, address_of(this), wait, deadline);
-    SpinGuard guard(waiters_.lock);
-    remove_waiter(waiters_, waiter);
-    if (!waiter.success) return false;
   }
   FIBER_EMIT(lock, self, address_of(this), 1);
-  return true;
+  return Status::done;
 }
 
 void Mutex::unlock() {
@@ -86,7 +80,6 @@ void Mutex::unlock() {
     } else {
       owner_.store(id_of(next->fiber), std::memory_order_relaxed);
       if (waiters_.head == nullptr) state_.store(kHeld, std::memory_order_relaxed);
-      next->success = true;
       if (next->wait == nullptr) woken = next->fiber;
     }
   }

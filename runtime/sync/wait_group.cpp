@@ -17,39 +17,34 @@ void WaitGroup::add(std::int64_t count) {
   SpinGuard guard(waiters_.lock);
   now = count_.fetch_add(count, std::memory_order_acq_rel) + count;
   if (now < 0) {
-    fatal("wait group %p: count below zero (%lld): more done() than add()", static_cast<void*>(this), static_cast<long long>(now));
+    fatal("wait group %p: count below zero (%lld): more done() than add()", static_cast<void*>(this),
+          static_cast<long long>(now));
   }
   if (now > 0) return;
-  // Every waiter leaves the queue before the first one runs: it may destroy the group.
-  Waiter* first = waiters_.head;
-  waiters_.head = waiters_.tail = nullptr;
+  // Every waiter leaves the queue before the first one returns: it may destroy the group. One that has a claim wakes
+  // now, but needs the lock before it returns; the others are woken when the lock is free.
+  Waiter* first = nullptr;
+  Waiter** end = &first;
+  while (Waiter* waiter = pop_waiter(waiters_)) {
+    if (waiter->wait != nullptr) continue;
+    *end = waiter;
+    end = &waiter->next;
+  }
+  *end = nullptr;
   guard.unlock();
   while (first != nullptr) {
     Fiber* fiber = first->fiber;
-    Claim* wait = first->wait;
     first = first->next;
-    if (wait != nullptr) {
-      claim(*wait, 0);
-    } else {
-      ready(fiber, ReadyHint::last);
-    }
+    ready(fiber, ReadyHint::last);
   }
 }
 
-void WaitGroup::wait() {
+Status WaitGroup::wait(Limit limit) {
   Waiter waiter;
   waiter.fiber = this_fiber();
-  Claim wait(waiter.fiber);
   SpinGuard guard(waiters_.lock);
-  if (count_.load(std::memory_order_acquire) == 0) return;
-  enqueue_waiter(waiters_, waiter);
-  if (waiter.fiber != nullptr) {
-    park_locked(Reason::WAIT_GROUP, address_of(this), guard.hand_over());
-  } else {
-    waiter.wait = &wait;
-    guard.unlock();
-    park_claimed(Reason::WAIT_GROUP, address_of(this), wait);
-  }
+  if (count_.load(std::memory_order_acquire) == 0) return Status::done;
+  return wait_in(waiters_, waiter, Reason::WAIT_GROUP, address_of(this), guard, limit);
 }
 
 }  // namespace fiber

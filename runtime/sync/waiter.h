@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
+#include <utility>
 
 #include "fiber/sync.h"
 #include "sched/park.h"
@@ -15,7 +15,7 @@ struct Waiter {
   Claim* wait = nullptr;      // not null: several parties may end this wait
   std::uint32_t outcome = 0;  // what to claim then
   bool queued = false;
-  bool success = false;   // set by the waker, under the object's lock
+  bool success = false;     // set by the waker, under the object's lock
   void* element = nullptr;  // channels: where the value goes to or comes from
   Waiter* next = nullptr;
   Waiter* previous = nullptr;
@@ -69,5 +69,19 @@ class SpinGuard {
  private:
   SpinWord* word_;
 };
+
+// As wait_in, for waits that several parties may end: with a limit, or of a thread that is no fiber.
+Status wait_in_claimed(WaitQueue& queue, Waiter& waiter, Reason reason, std::uint64_t resource, SpinGuard& guard,
+                       const Limit& limit);
+
+// Joins the queue, whose lock `guard` holds and gives up, and waits until somebody has popped the waiter: done; or the
+// limit came first. Once done, the queue is not touched again unless there is a limit.
+inline Status wait_in(WaitQueue& queue, Waiter& waiter, Reason reason, std::uint64_t resource, SpinGuard& guard,
+                      const Limit& limit) {
+  if (waiter.fiber == nullptr || !limit.none()) return wait_in_claimed(queue, waiter, reason, resource, guard, limit);
+  enqueue_waiter(queue, waiter);
+  park_locked(reason, resource, guard.hand_over());
+  return Status::done;
+}
 
 }  // namespace fiber::detail
