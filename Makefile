@@ -31,6 +31,10 @@ FRAMES   := -fno-omit-frame-pointer
 ifeq ($(ARCH),x86_64)
 FRAMES   += -mno-omit-leaf-frame-pointer
 endif
+# ThreadSanitizer does not model fences; ours order words that are atomic anyway.
+ifneq ($(findstring thread,$(SANITIZE)),)
+WARN     += -Wno-tsan
+endif
 CXXFLAGS := -std=c++20 $(OPT) -g $(FRAMES) $(WARN) $(SANITIZE) $(EXTRA_CXXFLAGS)
 LDFLAGS  := $(SANITIZE) $(EXTRA_LDFLAGS)
 DEPFLAGS  = -MMD -MP

@@ -7,6 +7,7 @@
 #include <fiberprof/registry.h>
 
 #include "context/context.h"
+#include "context/sanitizer.h"
 #include "fiber/fiber.h"
 #include "stack/stack_pool.h"
 
@@ -40,6 +41,7 @@ struct alignas(64) Fiber {
   Body body = nullptr;
   void* closure = nullptr;
   Stack stack;
+  [[no_unique_address]] SanitizerStack sanitizer;
   ExceptionState exceptions;
   bool has_exceptions = false;
   std::uint8_t blocking_depth = 0;

@@ -14,6 +14,8 @@ namespace fiber::detail {
 namespace {
 
 constexpr int kStealRounds = 4;
+// So many idle threads beyond one per processor are kept for the next blocking sections.
+constexpr std::uint32_t kSpareWorkers = 8;
 
 // Nobody may have ticked while everything slept.
 void refresh_coarse_clock() {
@@ -48,7 +50,7 @@ void Scheduler::wake_one() {
       } else {
         idle_processor_list_ = processor->next_idle;
         idle_processor_count_.fetch_sub(1, std::memory_order_seq_cst);
-        if (worker != nullptr) idle_worker_list_ = worker->next_idle;
+        pop_idle_worker();
       }
     }
   }
@@ -100,10 +102,8 @@ void Scheduler::give_to_a_worker(Processor* processor) {
   bool interrupt = false;
   {
     std::lock_guard guard(lock_);
-    worker = idle_worker_list_;
-    if (worker != nullptr) {
-      idle_worker_list_ = worker->next_idle;
-    } else if (poller_.sleeps_until() != 0) {
+    worker = pop_idle_worker();
+    if (worker == nullptr && poller_.sleeps_until() != 0) {
       interrupt = true;
       publish(processor->record.state, static_cast<std::uint32_t>(FIBERPROF_PROCESSOR_IDLE));
       publish(processor->record.worker, kNone);
@@ -151,8 +151,8 @@ void Scheduler::give_back(Worker* worker) {
 
 bool Scheduler::work_visible() {
   if (global_size_.load(std::memory_order_seq_cst) != 0) return true;
-  for (const auto& processor : processors_) {
-    if (processor->depth() != 0) return true;
+  for (unsigned i = 0; i < processor_count_; ++i) {
+    if (processors_[i]->depth() != 0) return true;
   }
   const std::uint64_t earliest = next_timer();
   return earliest != TimerHeap::kNever && earliest <= now_ns();
@@ -165,7 +165,7 @@ void Scheduler::arm(Timer& timer) {
   Processor* processor = worker == nullptr || worker->in_blocking ? nullptr : worker->processor;
   if (processor == nullptr) {
     std::lock_guard guard(lock_);
-    if (processors_.empty()) fatal("a timer was armed while the runtime is not running (see fiber::run)");
+    if (processor_count_ == 0) fatal("a timer was armed while the runtime is not running (see fiber::run)");
     processor = processors_.front().get();  // never freed
   }
   if (!processor->timers.arm(timer)) return;
@@ -176,7 +176,9 @@ void Scheduler::arm(Timer& timer) {
 
 std::uint64_t Scheduler::next_timer() const {
   std::uint64_t earliest = TimerHeap::kNever;
-  for (const auto& processor : processors_) earliest = std::min(earliest, processor->timers.earliest_before_sleep());
+  for (unsigned i = 0; i < processor_count_; ++i) {
+    earliest = std::min(earliest, processors_[i]->timers.earliest_before_sleep());
+  }
   return earliest;
 }
 
@@ -189,10 +191,11 @@ void Scheduler::run_due_timers(Processor* processor) {
 bool Scheduler::run_all_due_timers() {
   std::uint64_t now = 0;
   bool any = false;
-  for (const auto& processor : processors_) {
-    if (processor->timers.earliest() == TimerHeap::kNever) continue;
+  for (unsigned i = 0; i < processor_count_; ++i) {
+    TimerHeap& timers = processors_[i]->timers;
+    if (timers.earliest() == TimerHeap::kNever) continue;
     if (now == 0) now = now_ns();
-    any |= processor->timers.fire(now);
+    any |= timers.fire(now);
   }
   return any;
 }
@@ -257,7 +260,7 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
   for (;;) {
     if (stopping()) return nullptr;
     if (worker->processor == nullptr) {
-      sleep_on_futex(worker);
+      if (!sleep_on_futex(worker)) return nullptr;
       continue;
     }
     Fiber* fiber = look_once(worker);
@@ -281,7 +284,7 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
     // Whoever made work before the processor was seen idle did not wake anybody: look once more.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (work_visible() && take_idle_processor(worker)) continue;
-    if (!sleep_in_poller(worker)) sleep_on_futex(worker);
+    if (!sleep_in_poller(worker) && !sleep_on_futex(worker)) return nullptr;
   }
 }
 
@@ -316,10 +319,22 @@ bool Scheduler::sleep_in_poller(Worker* worker) {
   return worker->processor != nullptr;
 }
 
-void Scheduler::sleep_on_futex(Worker* worker) {
+Worker* Scheduler::pop_idle_worker() {
+  Worker* worker = idle_worker_list_;
+  if (worker != nullptr) {
+    idle_worker_list_ = worker->next_idle;
+    --idle_workers_;
+  }
+  return worker;
+}
+
+// False: there are idle workers enough, this one should end.
+bool Scheduler::sleep_on_futex(Worker* worker) {
   {
     std::lock_guard guard(lock_);
-    if (stopping()) return;
+    if (stopping()) return true;
+    if (idle_workers_ >= processor_count_ + kSpareWorkers) return false;
+    ++idle_workers_;
     worker->wake.store(0, std::memory_order_relaxed);
     worker->next_idle = idle_worker_list_;
     idle_worker_list_ = worker;
@@ -331,6 +346,7 @@ void Scheduler::sleep_on_futex(Worker* worker) {
     FIBER_EMIT(worker_wake, worker->record.tid, worker->processor->record.index);
     processor_arrived(worker);
   }
+  return true;
 }
 
 }  // namespace fiber::detail

@@ -93,18 +93,18 @@ void Scheduler::run(const Options& options, std::function<void()> main_fiber) {
   options_ = options;
   processor_count_ = options.processors;
   if (!poller_.open()) fatal("cannot set up epoll: %s", std::strerror(errno));
-  if (stacks_ == nullptr || stacks_->usable_size() != options.stack_size) {
-    stacks_ = std::make_unique<StackPool>(options.stack_size);
-    free_fibers_ = nullptr;  // their stacks have another size
-  }
-  processors_.clear();
+  pool_.use_stack_size(options.stack_size);
   std::vector<Processor*> published;
   idle_processor_list_ = nullptr;
   for (unsigned i = 0; i < processor_count_; ++i) {
-    processors_.push_back(std::make_unique<Processor>());
-    processors_.back()->record.index = i;
-    processors_.back()->record.worker = kNone;
-    published.push_back(processors_.back().get());
+    if (i == processors_.size()) {
+      processors_.push_back(std::make_unique<Processor>());
+    } else {
+      processors_[i]->reset();
+    }
+    processors_[i]->record.index = i;
+    processors_[i]->record.worker = kNone;
+    published.push_back(processors_[i].get());
   }
   for (unsigned i = processor_count_; i-- > 1;) {
     processors_[i]->next_idle = idle_processor_list_;
@@ -152,6 +152,7 @@ void Scheduler::shut_down() {
       futex_wake(worker->wake, 1);
     }
     idle_worker_list_ = nullptr;
+    idle_workers_ = 0;
   }
   monitor_stop();
   // Workers end at their next scheduling decision. Those inside a blocking section are left behind: when the section
@@ -163,6 +164,7 @@ void Scheduler::shut_down() {
       if (i == workers_.size()) break;
       worker = workers_[i].get();
     }
+    if (!worker->thread.joinable()) continue;  // without a thread, or left behind by an earlier run
     bool left_behind = false;
     while (!worker->exited.load(std::memory_order_acquire)) {
       poller_.interrupt();
@@ -175,6 +177,7 @@ void Scheduler::shut_down() {
           left_behind = processor->blocking.compare_exchange_strong(token, 0, std::memory_order_acq_rel);
           worker->processor_taken = left_behind;
         }
+        worker->left_behind = left_behind;
       }
       if (left_behind) break;
       timespec nap{0, 200'000};
@@ -184,8 +187,8 @@ void Scheduler::shut_down() {
       worker->thread.detach();
     } else {
       worker->thread.join();
-      worker_threads_.fetch_sub(1, std::memory_order_relaxed);
-      publish(worker->record.tid, 0u);
+      worker->next_idle = threadless_workers_;
+      threadless_workers_ = worker;
     }
   }
   // Fibers that did not end are never run again. Their slots and stacks are not reused: something may still point there.
@@ -193,18 +196,11 @@ void Scheduler::shut_down() {
     if (fiber->record.id != 0) set_state(fiber, FIBERPROF_FIBER_DEAD);
   });
   std::lock_guard guard(lock_);
-  for (auto& processor : processors_) {
-    while (Fiber* fiber = processor->free_fibers) {
-      processor->free_fibers = fiber->next;
-      fiber->next = free_fibers_;
-      free_fibers_ = fiber;
-    }
-    retired_processors_.push_back(std::move(processor));
+  for (unsigned i = 0; i < processor_count_; ++i) {
+    Processor* processor = processors_[i].get();
+    pool_.give(std::exchange(processor->free, {}));
   }
-  processors_.clear();
   __atomic_store_n(&fiberprof_registry.processor_count, 0u, __ATOMIC_RELEASE);
-  for (auto& worker : workers_) retired_workers_.push_back(std::move(worker));
-  workers_.clear();
   global_ = FiberList{};
   global_size_.store(0);
   spinning_.store(0);
@@ -214,35 +210,38 @@ void Scheduler::shut_down() {
 }
 
 void Scheduler::start_thread(Processor* processor, bool spinning) {
-  Worker* worker;
-  {
-    std::lock_guard guard(lock_);
-    if (stopping()) return;
+  std::lock_guard guard(lock_);
+  if (stopping()) return;
+  Worker* worker = threadless_workers_;
+  if (worker != nullptr) {
+    threadless_workers_ = worker->next_idle;
+    worker->exited.store(false, std::memory_order_relaxed);
+  } else {
     workers_.push_back(std::make_unique<Worker>());
     worker = workers_.back().get();
-    worker->index = workers_published_++;
-    worker->record.processor = kNone;
-    worker->spinning = spinning;
+    worker->index = static_cast<std::uint32_t>(workers_.size() - 1);
     worker->random = 0x9e3779b97f4a7c15u * (worker->index + 1);
-    attach_processor(worker, processor);
     if (!registry_publish_worker(worker->index, &worker->record)) fatal("too many worker threads: %u", worker->index);
-    worker_threads_.fetch_add(1, std::memory_order_relaxed);
-    try {
-      worker->thread = std::thread([this, worker] { worker_main(worker); });
-    } catch (const std::system_error& error) {
-      fatal("cannot start worker thread %u: %s", worker->index, error.what());
-    }
+  }
+  worker->spinning = spinning;
+  attach_processor(worker, processor);
+  worker_threads_.fetch_add(1, std::memory_order_relaxed);
+  try {
+    worker->thread = std::thread([this, worker] { worker_main(worker); });
+  } catch (const std::system_error& error) {
+    fatal("cannot start worker thread %u: %s", worker->index, error.what());
   }
 }
 
 void Scheduler::worker_main(Worker* worker) {
-  fiber_this_worker = worker;
+  set_this_worker(worker);
   char name[16];
   std::snprintf(name, sizeof(name), "fiber-w%u", worker->index);
   pthread_setname_np(pthread_self(), name);
   publish(worker->record.tid, static_cast<std::uint32_t>(syscall(SYS_gettid)));
   worker->exceptions = reinterpret_cast<ExceptionState*>(abi::__cxa_get_globals());
-  SignalStack signal_stack;
+  sanitizer::thread_started(worker->sanitizer);
+  worker->signal_stack.enable();
   FIBER_EMIT(worker_start, worker->record.tid, worker->processor->record.index, address_of(&worker->record));
   processor_arrived(worker);
 
@@ -251,18 +250,30 @@ void Scheduler::worker_main(Worker* worker) {
     // finish_switch() leaves an unlock where it found it, to spare the fibers' own switches a store; the fiber must not
     // do it again, for by now the lock is somebody else's.
     worker->after.kind = AfterSwitch::Kind::nothing;
+    sanitizer::leave(worker->sanitizer, fiber->sanitizer, false);
     fiber_switch(&worker->scheduler_context, fiber->record.sp);
+    sanitizer::arrived(worker->sanitizer);
     finish_switch();
   }
-  fiber_this_worker = nullptr;
-  worker->exited.store(true, std::memory_order_release);
+  worker->signal_stack.disable();
+  set_this_worker(nullptr);
+  worker_threads_.fetch_sub(1, std::memory_order_relaxed);
+  publish(worker->record.tid, 0u);
+  std::lock_guard guard(lock_);
+  if (stopping()) {
+    worker->exited.store(true, std::memory_order_release);  // shut_down() waits for it
+  } else {
+    worker->thread.detach();
+    worker->next_idle = threadless_workers_;
+    threadless_workers_ = worker;
+  }
 }
 
 bool Scheduler::everything_asleep() {
   std::lock_guard guard(lock_);
   if (idle_processor_count_.load() != processor_count_ || blocking_fibers_.load() != 0 || global_.size != 0) return false;
-  for (const auto& processor : processors_) {
-    if (processor->depth() != 0) return false;
+  for (unsigned i = 0; i < processor_count_; ++i) {
+    if (processors_[i]->depth() != 0) return false;
   }
   return next_timer() == TimerHeap::kNever && poller_.waiters() == 0;
 }

@@ -22,6 +22,8 @@ constexpr std::uint64_t kShortest = 20 * kMicrosecond;
 constexpr std::uint64_t kLongest = 10 * kMillisecond;
 constexpr std::uint64_t kAttached = 1 * kMillisecond;
 constexpr std::uint64_t kDeep = 100 * kMillisecond;
+constexpr std::uint64_t kPoolPeriod = 1000 * kMillisecond;
+constexpr std::uint64_t kTrim = 10 * kMillisecond;
 constexpr std::uint64_t kOverrun = 10 * kMillisecond;
 
 class Monitor {
@@ -87,6 +89,14 @@ class Monitor {
         quiet = 0;
       } else if (++quiet > 50 && delay < kLongest) {
         delay *= 2;
+      }
+      if (now - last_period_ >= kPoolPeriod) {
+        scheduler.pool().begin_period();
+        last_period_ = now;
+      }
+      if (now - last_trim_ >= kTrim) {
+        scheduler.pool().trim();
+        last_trim_ = now;
       }
       check_asleep(scheduler, all_idle);
     }
@@ -161,7 +171,8 @@ class Monitor {
     std::uint32_t threads = 0;
     while (const dirent* entry = readdir(tasks)) threads += entry->d_name[0] != '.';
     closedir(tasks);
-    return threads > scheduler.worker_threads() + 2;  // the monitor, and the thread in run()
+    // the monitor, and the thread in run()
+    return threads > scheduler.worker_threads() + 2 + sanitizer::kOwnThreads;
   }
 
   void check_asleep(Scheduler& scheduler, bool all_idle) {
@@ -184,6 +195,8 @@ class Monitor {
   std::atomic<std::uint32_t> generation_{0};
   std::uint64_t last_sample_ = 0;
   std::uint64_t last_adapt_ = 0;
+  std::uint64_t last_trim_ = 0;
+  std::uint64_t last_period_ = 0;
   bool asleep_before_ = false;
   std::uint64_t asleep_switches_ = 0;
 };

@@ -143,6 +143,8 @@ bool claim(Claim& wait, std::uint32_t outcome) {
                                              std::memory_order_acquire));
   if (state == Claim::kParked) {
     if (fiber != nullptr) {
+      // A timer, a socket or a context may outlive the run its fiber was abandoned in.
+      if (fiber->record.state == FIBERPROF_FIBER_DEAD) [[unlikely]] return true;
       ready(fiber, outcome >= kCancelled ? ReadyHint::last : ReadyHint::next);
     } else {
       futex_wake(wait.state, 1);

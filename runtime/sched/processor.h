@@ -7,8 +7,11 @@
 #include <cstdint>
 #include <thread>
 
+#include "context/sanitizer.h"
+#include "sched/fiber_pool.h"
 #include "sched/run_queue.h"
 #include "sched/spinlock.h"
+#include "stack/overflow.h"
 #include "time/timers.h"
 
 namespace fiber::detail {
@@ -33,8 +36,7 @@ struct alignas(128) Processor {
   RunQueue queue;
   std::uint32_t tick = 0;         // scheduling decisions taken
   std::uint32_t next_streak = 0;  // how often in a row `next` went before the queue
-  Fiber* free_fibers = nullptr;
-  std::uint32_t free_count = 0;
+  FiberBatch free;  // for the next fibers spawned here
   Sampler sampler;
   // Not 0: its worker is in this blocking section; whoever swaps it to 0 owns the processor.
   std::atomic<std::uint64_t> blocking{0};
@@ -51,6 +53,27 @@ struct alignas(128) Processor {
   std::uint64_t seen_switches_ns = 0;
   bool overrun_told = false;
   std::uint64_t seen_parks = 0;
+
+  // As new, for another run. Threads that earlier runs left behind may still try to take `blocking` back, in vain.
+  void reset() {
+    while (queue.pop() != nullptr) {
+    }
+    next.store(nullptr, std::memory_order_relaxed);
+    blocking.store(0, std::memory_order_relaxed);
+    record = {};
+    worker = nullptr;
+    tick = next_streak = 0;
+    free = {};
+    timers.clear();
+    sampler.countdown = 0;
+    sampler.weight = 0;
+    sampler.mean.store(1, std::memory_order_relaxed);
+    next_idle = nullptr;
+    last_tid = handoff_why = 0;
+    handoff_fiber = 0;
+    seen_blocking = seen_blocking_ns = seen_switches = seen_switches_ns = seen_parks = 0;
+    overrun_told = false;
+  }
 
   std::uint32_t depth() const { return queue.size() + (next.load(std::memory_order_relaxed) != nullptr ? 1 : 0); }
 };
@@ -70,6 +93,7 @@ struct alignas(64) Worker {
   Processor* processor = nullptr;
   Fiber* current = nullptr;
   std::uintptr_t scheduler_context = 0;
+  [[no_unique_address]] SanitizerStack sanitizer;  // of the thread's own stack
   AfterSwitch after;
   ExceptionState* exceptions = nullptr;  // this thread's
   bool spinning = false;                 // looks for work; counted in Scheduler::spinning
@@ -78,10 +102,12 @@ struct alignas(64) Worker {
   std::uint64_t blocking_started = 0;
   std::uint64_t random = 0;
   bool processor_taken = false;  // guarded by Scheduler::lock_: in a section, and the processor is gone
+  bool left_behind = false;      // the same: its run is over; when the section ends it sleeps for ever
   std::atomic<bool> exited{false};
   // idle: sleeps on `wake` until it is 1; the waker has set `processor`
   std::atomic<std::uint32_t> wake{0};
-  Worker* next_idle = nullptr;
+  Worker* next_idle = nullptr;  // idle workers, and workers without a thread
+  SignalStack signal_stack;
   std::thread thread;
 };
 

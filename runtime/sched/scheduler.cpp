@@ -104,45 +104,40 @@ void Scheduler::finish_switch_slow(Worker* worker, const AfterSwitch& after) {
 
 Fiber* Scheduler::allocate_fiber() {
   Worker* worker = this_worker();
-  if (worker != nullptr && worker->processor != nullptr && !worker->in_blocking) {
-    Processor* processor = worker->processor;
-    if (Fiber* fiber = processor->free_fibers) {
-      processor->free_fibers = fiber->next;
-      --processor->free_count;
-      return fiber;
-    }
+  if (worker == nullptr || worker->processor == nullptr || worker->in_blocking) {
+    FiberBatch batch = pool_.take();
+    Fiber* fiber = batch.head;
+    pool_.give({fiber->next, batch.count - 1});
+    return fiber;
   }
-  {
-    std::lock_guard guard(lock_);
-    if (Fiber* fiber = free_fibers_) {
-      free_fibers_ = fiber->next;
-      return fiber;
-    }
-  }
-  Fiber* fiber = registry_new_slot();
-  if (fiber == nullptr) fatal("cannot make another fiber: out of memory or of slots");
-  fiber->stack = stacks_->allocate();
-  if (fiber->stack.low == nullptr) fatal("cannot allocate a stack of %zu bytes for another fiber", stacks_->usable_size());
+  Processor* processor = worker->processor;
+  if (processor->free.head == nullptr) [[unlikely]] processor->free = pool_.take();
+  Fiber* fiber = processor->free.head;
+  processor->free.head = fiber->next;
+  --processor->free.count;
   return fiber;
 }
 
 void Scheduler::recycle(Processor* processor, Fiber* fiber) {
-  constexpr std::uint32_t kKeep = 256;  // beyond that half goes to where other processors find it
+  constexpr std::uint32_t kKeep = 2 * FiberPool::kBatch;
+  sanitizer::fiber_gone(fiber->sanitizer);
   registry_begin_rewrite(fiber);
   set_state(fiber, FIBERPROF_FIBER_FREE);
   publish(fiber->record.id, std::uint64_t{0});
   registry_end_rewrite(fiber);
-  fiber->next = processor->free_fibers;
-  processor->free_fibers = fiber;
-  if (++processor->free_count <= kKeep) return;
-  std::lock_guard guard(lock_);
-  while (processor->free_count > kKeep / 2) {
-    Fiber* moved = processor->free_fibers;
-    processor->free_fibers = moved->next;
-    --processor->free_count;
-    moved->next = free_fibers_;
-    free_fibers_ = moved;
+  fiber->next = processor->free.head;
+  processor->free.head = fiber;
+  if (++processor->free.count <= kKeep) return;
+  FiberBatch surplus;
+  while (surplus.count < FiberPool::kBatch) {
+    Fiber* moved = processor->free.head;
+    processor->free.head = moved->next;
+    moved->next = surplus.head;
+    surplus.head = moved;
+    ++surplus.count;
   }
+  processor->free.count -= surplus.count;
+  pool_.give(surplus);
 }
 
 // --- blocking sections ---------------------------------------------------------------------------------------------------
@@ -177,7 +172,7 @@ void Scheduler::blocking_end(Worker* worker, Fiber* fiber) {
   } else {
     {
       std::lock_guard guard(lock_);
-      if (stopping()) {
+      if (stopping() || worker->left_behind) {
         // run() has returned, or is about to, without this thread: the fiber is abandoned here.
         lock_.unlock();
         for (;;) pause();

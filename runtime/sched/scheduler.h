@@ -6,7 +6,7 @@
 // directly to the next one in the local queue and comes back to the worker's own stack only when there is none, or
 // every 61st time, so that the global queue, timers and sockets get their turn. Without one, it gives the processor
 // back, looks once more (whoever made work before seeing the idle processor has made it visible by then), and sleeps:
-// one worker in epoll_wait with the time-out of the next timer, the others on a futex.
+// one worker in epoll_wait with the time-out of the next timer, the others on a futex. Workers beyond kSpareWorkers end instead.
 //
 // Who makes a fiber runnable wakes one more worker if a processor is idle and nobody is already looking ("spinning").
 // A worker that finds work while it was the only one looking wakes the next. So workers start one after the other as
@@ -22,10 +22,10 @@
 #include "fiber/runtime.h"
 #include "net/poller.h"
 #include "sched/clock.h"
+#include "sched/fiber_pool.h"
 #include "sched/park.h"
 #include "sched/processor.h"
 #include "sched/this_worker.h"
-#include "stack/stack_pool.h"
 
 namespace fiber::detail {
 
@@ -91,6 +91,7 @@ class Scheduler {
   unsigned processor_count() const { return processor_count_; }
   Processor& processor(unsigned index) { return *processors_[index]; }
   Poller& poller() { return poller_; }
+  FiberPool& pool() { return pool_; }
   bool stopping() const { return stopping_.load(std::memory_order_acquire); }
   std::uint32_t idle_processors() const { return idle_processor_count_.load(std::memory_order_seq_cst); }
   std::uint64_t global_size() const { return global_size_.load(std::memory_order_relaxed); }
@@ -121,7 +122,8 @@ class Scheduler {
   std::uint64_t next_timer() const;
   void run_due_timers(Processor* processor);
   bool run_all_due_timers();
-  void sleep_on_futex(Worker* worker);
+  bool sleep_on_futex(Worker* worker);
+  Worker* pop_idle_worker();
   void assign(Worker* worker, Processor* processor);
   bool take_idle_processor(Worker* worker);
   void give_back(Worker* worker);
@@ -132,20 +134,19 @@ class Scheduler {
 
   Options options_;
   unsigned processor_count_ = 0;
-  std::vector<std::unique_ptr<Processor>> processors_;
-  std::vector<std::unique_ptr<Worker>> workers_;  // guarded by lock_; only grows while running
-  std::uint32_t workers_published_ = 0;
-  // Of earlier runs: outside readers, and threads left behind in a blocking section, may still look at them.
-  std::vector<std::unique_ptr<Processor>> retired_processors_;
-  std::vector<std::unique_ptr<Worker>> retired_workers_;
+  // Both only ever grow, and serve all runs: outside readers, and threads left behind in a blocking section, may look at
+  // them at any time.
+  std::vector<std::unique_ptr<Processor>> processors_;  // the first processor_count_ are this run's
+  std::vector<std::unique_ptr<Worker>> workers_;        // guarded by lock_
 
-  SpinLock lock_;  // the global queue, both idle lists, the free list
+  SpinLock lock_;  // the global queue, the lists of idle processors and of workers
   FiberList global_;
   std::atomic<std::uint64_t> global_size_{0};
   Processor* idle_processor_list_ = nullptr;
   Worker* idle_worker_list_ = nullptr;
-  Fiber* free_fibers_ = nullptr;
-  std::unique_ptr<StackPool> stacks_;
+  std::uint32_t idle_workers_ = 0;
+  Worker* threadless_workers_ = nullptr;  // their threads have ended, or are about to
+  FiberPool pool_;
 
   std::atomic<std::uint32_t> idle_processor_count_{0};
   std::atomic<std::uint32_t> spinning_{0};

@@ -42,6 +42,7 @@ NewFiber new_fiber(std::size_t closure_size, std::size_t closure_align, Body bod
     fatal("a fiber was spawned with a closure of %zu bytes, more than half its stack", closure_size);
   }
 
+  sanitizer::fiber_born(fiber->sanitizer, fiber->stack);
   registry_begin_rewrite(fiber);
   fiberprof_fiber& record = fiber->record;
   publish(record.id, registry_next_id());
@@ -198,6 +199,7 @@ extern "C" __attribute__((visibility("hidden"))) void fiber_main(void* argument)
   using namespace fiber::detail;
   auto* self = static_cast<Fiber*>(argument);
   Scheduler& scheduler = Scheduler::instance();
+  sanitizer::arrived(self->sanitizer);
   scheduler.finish_switch();
   self->body(self->closure);
   FIBER_EMIT(exit, self->record.id);

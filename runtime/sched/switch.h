@@ -67,13 +67,16 @@ inline constexpr std::uint32_t kTimerTick = 8;
     start_running(worker, next);
     // A fiber that readied itself in the meantime (yield cannot, a claim can) is its own successor only after its
     // registers are saved, which `after` guarantees: next is never `fiber` here.
+    sanitizer::leave(fiber->sanitizer, next->sanitizer, after.kind == AfterSwitch::Kind::recycle);
     fiber_switch(&fiber->record.sp, next->record.sp);
   } else {
     worker->current = nullptr;
     publish(worker->record.current_fiber, std::uint64_t{0});
     publish(worker->record.fiber_entry, std::uint64_t{0});
+    sanitizer::leave(fiber->sanitizer, worker->sanitizer, after.kind == AfterSwitch::Kind::recycle);
     fiber_switch(&fiber->record.sp, worker->scheduler_context);
   }
+  sanitizer::arrived(fiber->sanitizer);
   return finish_switch();
 }
 

@@ -60,14 +60,15 @@ void install_overflow_handler() {
   });
 }
 
-SignalStack::SignalStack() : memory_(std::make_unique<char[]>(kSignalStackSize)) {
+void SignalStack::enable() {
+  if (memory_ == nullptr) memory_ = std::make_unique<char[]>(kSignalStackSize);
   stack_t stack{};
   stack.ss_sp = memory_.get();
   stack.ss_size = kSignalStackSize;
   sigaltstack(&stack, nullptr);
 }
 
-SignalStack::~SignalStack() {
+void SignalStack::disable() {
   stack_t stack{};
   stack.ss_flags = SS_DISABLE;
   sigaltstack(&stack, nullptr);

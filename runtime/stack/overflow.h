@@ -10,13 +10,11 @@ namespace fiber::detail {
 // installed before.
 void install_overflow_handler();
 
-// The calling worker's alternate signal stack, for its lifetime: on a full stack no handler could run.
+// A worker thread's alternate signal stack: on a full stack no handler could run. Both by the thread itself.
 class SignalStack {
  public:
-  SignalStack();
-  ~SignalStack();
-  SignalStack(const SignalStack&) = delete;
-  SignalStack& operator=(const SignalStack&) = delete;
+  void enable();
+  void disable();
 
  private:
   std::unique_ptr<char[]> memory_;

@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "context/sanitizer.h"
+
 namespace fiber {
 
 namespace {
@@ -49,7 +51,9 @@ Stack StackPool::allocate() {
       guard_ = GuardKind::none;
     }
   }
-  return {guard + page_size(), guard + page_size() + usable_size_};
+  const Stack stack{guard + page_size(), guard + page_size() + usable_size_};
+  detail::sanitizer::stack_made(stack);
+  return stack;
 }
 
 }  // namespace fiber

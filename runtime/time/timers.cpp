@@ -53,6 +53,13 @@ void TimerHeap::publish_earliest() {
   earliest_.store(heap_.empty() ? kNever : heap_.front().when, std::memory_order_seq_cst);
 }
 
+void TimerHeap::clear() {
+  std::lock_guard guard(lock_);
+  for (const Entry& entry : heap_) entry.timer->position = Timer::kUnarmed;
+  heap_.clear();
+  publish_earliest();
+}
+
 bool TimerHeap::arm(Timer& timer) {
   std::lock_guard guard(lock_);
   timer.heap = this;

@@ -36,6 +36,8 @@ class alignas(64) TimerHeap {
   bool arm(Timer& timer);
   // Fires everything due at `now`, in the order of time. Any worker. Returns whether anything was.
   bool fire(std::uint64_t now);
+  // Forgets all timers: their run is over. They are unarmed afterwards, and never expire.
+  void clear();
   // When the next one is due, or kNever; one relaxed load, may be a moment old.
   std::uint64_t earliest() const { return earliest_.load(std::memory_order_relaxed); }
   // The same, for whoever goes to sleep: ordered with arm, which publishes before it asks who sleeps.

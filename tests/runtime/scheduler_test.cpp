@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "registry/registry.h"
+#include "runtime/scale.h"
 #include "sched/run_queue.h"
 #include "support/command.h"
 
@@ -25,12 +26,6 @@ class Scheduling : public testing::TestWithParam<unsigned> {
 };
 INSTANTIATE_TEST_SUITE_P(Processors, Scheduling, testing::Values(1u, 2u, 4u));
 
-[[gnu::noinline]] int use_stack(int depth) {
-  volatile char frame[1024];
-  memset(const_cast<char*>(frame), depth, sizeof(frame));
-  return depth <= 0 ? frame[5] : use_stack(depth - 1) + frame[9];
-}
-
 }  // namespace
 
 TEST_P(Scheduling, RunsAgainAndAgain) {
@@ -44,7 +39,7 @@ TEST_P(Scheduling, RunsAgainAndAgain) {
 
 TEST_P(Scheduling, ManyFibersAllRunAndIdsAreNeverReused) {
   run([] {
-    constexpr int kFibers = 20000;
+    constexpr int kFibers = fibers_at_once(20'000);
     std::atomic<int> ran{0};
     fiber::WaitGroup all(kFibers);
     std::vector<std::uint64_t> ids(kFibers);
@@ -211,18 +206,6 @@ TEST_P(Scheduling, ReturnsThoughFibersWaitForEverOrSitInBlockingSections) {
     for (int i = 0; i < 10; ++i) fiber::go([] { fiber::Channel<int>().receive(); });
     fiber::go([] { fiber::blocking([] { sleep(1); }); });
     fiber::sleep_for(5ms);
-  });
-}
-
-TEST(Stack, OverflowNamesTheFiber) {
-  testing::FLAGS_gtest_death_test_style = "threadsafe";
-  EXPECT_DEATH(fiber::run([] { fiber::spawn({.name = "deep"}, [] { return use_stack(1'000'000); }).join(); }),
-               "fiber 2 \"deep\" overflowed its stack of 128 KiB");
-}
-
-TEST(Stack, SizeIsUsableAsAsked) {
-  fiber::run(fiber::Options{.processors = 1, .stack_size = 1 << 20}, [] {
-    EXPECT_NE(fiber::spawn([] { return use_stack(900); }).join(), -1);
   });
 }
 

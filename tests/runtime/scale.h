@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// How much a test may ask for in a sanitizer build.
+#pragma once
+
+#include "context/sanitizer.h"
+
+// ThreadSanitizer counts a fiber as a thread and ends at 8,128 of them.
+constexpr int fibers_at_once(int wanted) { return FIBER_TSAN && wanted > 4'000 ? 4'000 : wanted; }
