@@ -8,16 +8,19 @@
 #include <atomic>
 #include <cstdint>
 
+#include "sched/atomics.h"
 #include "sched/fiber.h"
 
 namespace fiber::detail {
 
-class RunQueue {
+template <class Element, std::uint32_t Capacity, class Atomics>
+class BasicRunQueue {
  public:
-  static constexpr std::uint32_t kCapacity = 256;
+  static constexpr std::uint32_t kCapacity = Capacity;
+  static_assert(Capacity >= 2 && (Capacity & (Capacity - 1)) == 0);
 
   // Owner only. False when full.
-  bool push(Fiber* fiber) {
+  bool push(Element fiber) {
     const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
     if (tail - head_.load(std::memory_order_acquire) >= kCapacity) return false;
     slots_[tail % kCapacity].store(fiber, std::memory_order_relaxed);
@@ -26,24 +29,24 @@ class RunQueue {
   }
 
   // Owner only. Null when empty.
-  Fiber* pop() {
+  Element pop() {
     std::uint32_t head = head_.load(std::memory_order_acquire);
     while (head != tail_.load(std::memory_order_relaxed)) {
-      Fiber* fiber = slots_[head % kCapacity].load(std::memory_order_relaxed);
+      Element fiber = slots_[head % kCapacity].load(std::memory_order_relaxed);
       if (head_.compare_exchange_weak(head, head + 1, std::memory_order_acq_rel, std::memory_order_acquire)) return fiber;
     }
-    return nullptr;
+    return Element{};
   }
 
   // Owner only. Takes the older half off a full ring, to move it to the global queue. Returns how many went to `out`.
-  std::uint32_t pop_half(Fiber** out) { return grab(out); }
+  std::uint32_t pop_half(Element* out) { return grab(out); }
 
   // Any thread. Moves the older half of this queue into `thief`, whose owner is the caller, and returns one of them to
   // run. `thief` must be empty.
-  Fiber* steal_into(RunQueue& thief) {
-    std::array<Fiber*, kCapacity / 2> batch;
+  Element steal_into(BasicRunQueue& thief) {
+    std::array<Element, kCapacity / 2> batch;
     const std::uint32_t count = grab(batch.data());
-    if (count == 0) return nullptr;
+    if (count == 0) return Element{};
     for (std::uint32_t i = 1; i < count; ++i) thief.push(batch[i]);
     return batch[0];
   }
@@ -56,7 +59,7 @@ class RunQueue {
   }
 
  private:
-  std::uint32_t grab(Fiber** out) {
+  std::uint32_t grab(Element* out) {
     std::uint32_t head = head_.load(std::memory_order_acquire);
     for (;;) {
       const std::uint32_t tail = tail_.load(std::memory_order_acquire);
@@ -72,9 +75,13 @@ class RunQueue {
     }
   }
 
-  alignas(64) std::atomic<std::uint32_t> head_{0};
-  std::atomic<std::uint32_t> tail_{0};
-  std::array<std::atomic<Fiber*>, kCapacity> slots_{};
+  template <class T>
+  using Atomic = typename Atomics::template atomic<T>;
+  alignas(64) Atomic<std::uint32_t> head_{0};
+  Atomic<std::uint32_t> tail_{0};
+  std::array<Atomic<Element>, kCapacity> slots_{};
 };
+
+using RunQueue = BasicRunQueue<Fiber*, 256, StdAtomics>;
 
 }  // namespace fiber::detail
