@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "net/poller.h"
 
-#include <cerrno>
-#include <mutex>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <cerrno>
+#include <mutex>
 
 #include "sched/clock.h"
 #include "sched/this_worker.h"
@@ -56,11 +56,13 @@ PollHandle* Poller::add(int fd) {
     std::lock_guard guard(handle->lock);
     handle->fd = fd;
     handle->closed = false;
-    // A new socket may be ready without an edge to come: the first attempt is made before the first wait anyway.
-    handle->ready[kRead] = handle->ready[kWrite] = false;
+    // A new socket may be ready without an edge to come.
+    handle->set_ready(kRead);
+    handle->set_ready(kWrite);
+    handle->ends_early.store(false, std::memory_order_relaxed);
   }
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
   event.data.ptr = handle;
   if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0) {
     const int error = errno;
@@ -94,10 +96,7 @@ int Poller::wait(PollHandle* handle, Direction direction, Reason reason, Deadlin
   {
     std::lock_guard guard(handle->lock);
     if (handle->closed) return -ECANCELED;
-    if (handle->ready[direction]) {
-      handle->ready[direction] = false;
-      return 0;
-    }
+    if (handle->take_ready(direction)) return 0;
     if (handle->waiter[direction] != nullptr) return -EBUSY;
     handle->waiter[direction] = &wait;
     fd = handle->fd;
@@ -130,15 +129,19 @@ void Poller::dispatch(int count) {
       interrupted_.store(false, std::memory_order_release);
       continue;
     }
-    if (event.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) on_ready(handle, kRead);
-    if (event.events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) on_ready(handle, kWrite);
+    on_events(handle, event.events);
   }
 }
 
-void Poller::on_ready(PollHandle* handle, Direction direction) {
+void Poller::on_events(PollHandle* handle, std::uint32_t events) {
+  auto wake = [handle](Direction direction) {
+    Claim* waiter = std::exchange(handle->waiter[direction], nullptr);
+    if (waiter == nullptr || !claim(*waiter, kReady)) handle->set_ready(direction);
+  };
   std::lock_guard guard(handle->lock);
-  Claim* waiter = std::exchange(handle->waiter[direction], nullptr);
-  if (waiter == nullptr || !claim(*waiter, kReady)) handle->ready[direction] = true;
+  if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) handle->ends_early.store(true, std::memory_order_release);
+  if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) wake(kRead);
+  if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) wake(kWrite);
 }
 
 void Poller::interrupt() {

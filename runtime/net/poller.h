@@ -2,9 +2,9 @@
 // Sockets and epoll: one edge-triggered instance, one handle per descriptor.
 #pragma once
 
+#include <sys/epoll.h>
 #include <atomic>
 #include <cstdint>
-#include <sys/epoll.h>
 #include <vector>
 
 #include "fiber/time.h"
@@ -15,16 +15,26 @@ namespace fiber::detail {
 
 // Type-stable: an event that epoll reported before the descriptor was closed may still arrive afterwards, and then
 // only makes the next user of the handle try once too often.
+enum Direction : unsigned { kRead = 0, kWrite = 1 };
+
 struct PollHandle {
   SpinLock lock;
   int fd = -1;
   bool closed = false;
-  bool ready[2] = {false, false};          // by Direction; an edge that nobody waited for
+  // By Direction: an attempt may succeed. Set by an edge that nobody waited for, and by whoever leaves something
+  // behind; taken back before an attempt, so that an edge that comes during it counts.
+  std::atomic<bool> ready[2] = {false, false};
+  // The peer has finished, or sent urgent data: a read that got less than it asked for may leave something behind.
+  std::atomic<bool> ends_early{false};
   Claim* waiter[2] = {nullptr, nullptr};
   PollHandle* next_free = nullptr;
-};
 
-enum Direction : unsigned { kRead = 0, kWrite = 1 };
+  bool take_ready(Direction direction) {
+    if (!ready[direction].load(std::memory_order_relaxed)) return false;
+    return ready[direction].exchange(false, std::memory_order_acq_rel);
+  }
+  void set_ready(Direction direction) { ready[direction].store(true, std::memory_order_release); }
+};
 
 class Poller {
  public:
@@ -43,7 +53,8 @@ class Poller {
   // How many fibers wait for sockets.
   std::uint32_t waiters() const { return waiters_.load(std::memory_order_relaxed); }
 
-  // --- for the scheduler -----------------------------------------------------------------------------------------------
+  // --- for the scheduler
+  // -----------------------------------------------------------------------------------------------
   static constexpr int kMaxEvents = 128;
   // The right to call epoll_wait belongs to one worker at a time. False: somebody else has it, and will hear from
   // release() that the caller wanted it.
@@ -69,7 +80,7 @@ class Poller {
   void set_sleeps_until(std::uint64_t when) { sleeps_until_.store(when, std::memory_order_seq_cst); }
 
  private:
-  void on_ready(PollHandle* handle, Direction direction);
+  void on_events(PollHandle* handle, std::uint32_t events);
 
   int epoll_fd_ = -1;
   int event_fd_ = -1;

@@ -2,9 +2,11 @@
 #include <fiber/all.h>
 #include <gtest/gtest.h>
 
+#include <netinet/in.h>
 #include <sys/resource.h>
-#include <thread>
+#include <sys/socket.h>
 #include <unistd.h>
+#include <thread>
 
 using namespace std::chrono_literals;
 
@@ -110,6 +112,100 @@ TEST_P(Net, DeadlinesAndCloseEndWaits) {
     fiber::sleep_for(2ms);
     listener.close();
     EXPECT_EQ(acceptor.join(), -ECANCELED);
+  });
+}
+
+// A read that gets less than it asked for leaves nothing behind, and the next one waits for an edge without another
+// attempt. Not so when the end, or urgent data, has come with the data: that edge is over. (These hang when they fail.)
+TEST_P(Net, TheEndIsSeenBehindAShortRead) {
+  run([] {
+    auto listener = fiber::TcpListener::listen("127.0.0.1", 0);
+    std::thread clients([port = listener.port()] {
+      for (int i = 0; i < 500; ++i) {
+        const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(port);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        ASSERT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+        ASSERT_EQ(::send(fd, "abc", 3, MSG_NOSIGNAL), 3);
+        ::close(fd);
+      }
+    });
+    for (int i = 0; i < 500; ++i) {
+      fiber::TcpStream stream = listener.accept();
+      ASSERT_TRUE(stream) << stream.error();
+      char buffer[100];
+      std::size_t total = 0;
+      ssize_t count;
+      while ((count = stream.read(buffer, sizeof buffer)) > 0) total += static_cast<std::size_t>(count);
+      EXPECT_EQ(count, 0);
+      EXPECT_EQ(total, 3u);
+      EXPECT_EQ(stream.read(buffer, sizeof buffer), 0) << "the end is not seen twice";
+    }
+    fiber::blocking([&] { clients.join(); });
+  });
+}
+
+TEST_P(Net, DataAndEndInOneEdge) {
+  run([] {
+    auto listener = fiber::TcpListener::listen("127.0.0.1", 0);
+    for (int i = 0; i < 100; ++i) {
+      fiber::TcpStream client = fiber::TcpStream::connect("127.0.0.1", listener.port());
+      fiber::TcpStream server = listener.accept();
+      auto reader = fiber::spawn([&] {
+        char buffer[100];
+        std::string all;
+        ssize_t count;
+        while ((count = server.read(buffer, sizeof buffer)) > 0) all.append(buffer, static_cast<std::size_t>(count));
+        return all;
+      });
+      // On one processor: the reader waits by now, and hears of all of what follows at once.
+      fiber::yield();
+      EXPECT_EQ(client.write("abc", 3), 3);
+      client.shutdown_write();
+      EXPECT_EQ(reader.join(), "abc");
+    }
+  });
+}
+
+TEST_P(Net, DataBehindUrgentDataInOneEdge) {
+  run([] {
+    auto listener = fiber::TcpListener::listen("127.0.0.1", 0);
+    for (int i = 0; i < 100; ++i) {
+      fiber::TcpStream client = fiber::TcpStream::connect("127.0.0.1", listener.port());
+      fiber::TcpStream server = listener.accept();
+      auto reader = fiber::spawn([&] {
+        char buffer[100];
+        std::string all;
+        while (all.size() < 4) {
+          const ssize_t count = server.read(buffer, sizeof buffer);
+          if (count <= 0) break;
+          all.append(buffer, static_cast<std::size_t>(count));
+        }
+        return all;
+      });
+      fiber::yield();
+      EXPECT_EQ(client.write("ab", 2), 2);
+      EXPECT_EQ(::send(client.fd(), "!", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+      EXPECT_EQ(client.write("cd", 2), 2);
+      EXPECT_EQ(reader.join(), "abcd");
+    }
+  });
+}
+
+TEST_P(Net, WhatIsThereIsReadEvenAfterTheDeadline) {
+  run([] {
+    auto listener = fiber::TcpListener::listen("127.0.0.1", 0);
+    fiber::TcpStream client = fiber::TcpStream::connect("127.0.0.1", listener.port());
+    fiber::TcpStream server = listener.accept();
+    server.set_read_deadline(fiber::Clock::now() - 1s);
+    char buffer[100];
+    for (int i = 0; i < 100; ++i) {
+      EXPECT_EQ(server.read(buffer, sizeof buffer), -ETIMEDOUT);
+      EXPECT_EQ(client.write("abc", 3), 3);
+      EXPECT_EQ(server.read(buffer, sizeof buffer), 3);
+    }
   });
 }
 
