@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <iterator>
 #include <new>
 #include <optional>
@@ -31,9 +32,14 @@ inline constexpr ElementType element_type = {
     sizeof(T), alignof(T), [](void* to, void* from) { new (to) T(std::move(*static_cast<T*>(from))); },
     [](void* element) { static_cast<T*>(element)->~T(); }};
 
-FIBER_API ChannelCore* channel_make(std::size_t capacity, const ElementType& type);
-FIBER_API void channel_retain(ChannelCore* core);
-FIBER_API void channel_release(ChannelCore* core);
+// What a handle may do. A core lives as long as there is any right to it; how many of each are left tells who may still
+// end a wait. Values: what a handle adds to ChannelCore::rights.
+enum class ChannelRight : std::uint64_t { send = 1, receive = std::uint64_t{1} << 32 };
+
+// With one right of each kind, both the caller's.
+FIBER_API ChannelCore* channel_make(std::size_t capacity, const ElementType& type, const char* name);
+FIBER_API void channel_retain(ChannelCore* core, ChannelRight right);
+FIBER_API void channel_release(ChannelCore* core, ChannelRight right);
 // Send: done, or not without waiting longer. Closed ends the process.
 FIBER_API void channel_send(ChannelCore* core, void* element);
 FIBER_API Status channel_try_send(ChannelCore* core, void* element);
@@ -46,13 +52,14 @@ FIBER_API void channel_close(ChannelCore* core);
 FIBER_API std::size_t channel_length(const ChannelCore* core);
 FIBER_API std::size_t channel_capacity(const ChannelCore* core);
 
-// A counted reference to a core.
+// One right to a core, counted.
+template <ChannelRight right>
 class ChannelRef {
  public:
   ChannelRef() = default;
   explicit ChannelRef(ChannelCore* owned) : core_(owned) {}
   ChannelRef(const ChannelRef& other) : core_(other.core_) {
-    if (core_ != nullptr) channel_retain(core_);
+    if (core_ != nullptr) channel_retain(core_, right);
   }
   ChannelRef(ChannelRef&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
   ChannelRef& operator=(ChannelRef other) noexcept {
@@ -60,13 +67,15 @@ class ChannelRef {
     return *this;
   }
   ~ChannelRef() {
-    if (core_ != nullptr) channel_release(core_);
+    if (core_ != nullptr) channel_release(core_, right);
   }
   ChannelCore* get() const { return core_; }
 
  private:
   ChannelCore* core_ = nullptr;
 };
+using SendRef = ChannelRef<ChannelRight::send>;
+using ReceiveRef = ChannelRef<ChannelRight::receive>;
 
 // Storage for an element that may or may not arrive.
 template <class T>
@@ -94,7 +103,7 @@ template <class T>
 class Sender {
  public:
   Sender() = default;
-  explicit Sender(detail::ChannelRef core) : core_(std::move(core)) {}
+  explicit Sender(detail::SendRef core) : core_(std::move(core)) {}
 
   // Waits until a receiver or buffer space takes the value. Sending on a closed channel prints a message and aborts.
   // Fibers; a thread that is no fiber may send too, and then blocks the thread.
@@ -117,7 +126,7 @@ class Sender {
   detail::ChannelCore* core() const { return core_.get(); }
 
  private:
-  detail::ChannelRef core_;
+  detail::SendRef core_;
 };
 
 // The right to receive. Copies share the channel. A default-constructed handle is the nil channel: receiving from it
@@ -126,7 +135,7 @@ template <class T>
 class Receiver {
  public:
   Receiver() = default;
-  explicit Receiver(detail::ChannelRef core) : core_(std::move(core)) {}
+  explicit Receiver(detail::ReceiveRef core) : core_(std::move(core)) {}
 
   // Waits for a value; nothing once the channel is closed and drained. Fibers, or a thread, which it blocks.
   std::optional<T> receive() {
@@ -171,17 +180,18 @@ class Receiver {
   std::default_sentinel_t end() { return {}; }
 
  private:
-  detail::ChannelRef core_;
+  detail::ReceiveRef core_;
 };
 
-// Both rights at once. Converts to Sender<T> and Receiver<T>.
+// Both rights at once, and counts as one handle of each kind. Converts to Sender<T> and Receiver<T>.
 template <class T>
 class Channel : public Sender<T>, public Receiver<T> {
  public:
   // A new channel with that many slots; 0: unbuffered. A capacity whose buffer cannot be allocated prints a message and
-  // aborts.
-  explicit Channel(std::size_t slots = 0)
-      : Channel(detail::ChannelRef(detail::channel_make(slots, detail::element_type<T>))) {}
+  // aborts. The name is for tools and messages; static lifetime. Tools also show where the channel was made, hence the
+  // inlining.
+  [[gnu::always_inline]] explicit Channel(std::size_t slots = 0, const char* name = nullptr)
+      : Channel(detail::channel_make(slots, detail::element_type<T>, name)) {}
 
   Sender<T> sender() const { return *this; }
   Receiver<T> receiver() const { return *this; }
@@ -191,7 +201,8 @@ class Channel : public Sender<T>, public Receiver<T> {
   using Sender<T>::operator bool;
 
  private:
-  explicit Channel(detail::ChannelRef shared) : Sender<T>(shared), Receiver<T>(shared) {}
+  explicit Channel(detail::ChannelCore* made)
+      : Sender<T>(detail::SendRef(made)), Receiver<T>(detail::ReceiveRef(made)) {}
 };
 
 }  // namespace fiber

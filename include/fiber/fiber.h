@@ -159,7 +159,8 @@ void go(F&& function) {
 
 // Starts a fiber and returns the handle that joins it. Any thread while the runtime runs.
 template <class F>
-[[gnu::noinline]] auto spawn(const SpawnOptions& options, F&& function) -> JoinHandle<std::invoke_result_t<std::decay_t<F>&>> {
+[[gnu::noinline]] auto spawn(const SpawnOptions& options, F&& function)
+    -> JoinHandle<std::invoke_result_t<std::decay_t<F>&>> {
   using Function = std::decay_t<F>;
   using R = std::invoke_result_t<Function&>;
   auto state = std::make_unique<detail::JoinState<R>>();

@@ -4,30 +4,26 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <concepts>
 #include <cstdint>
 #include <mutex>
+#include <utility>
 
 #include "fiber/config.h"
 #include "fiber/limit.h"
+#include "fiber/object.h"
 
 namespace fiber {
 
-namespace detail {
-struct Waiter;
-struct WaitQueue {
-  std::atomic<std::uint32_t> lock{0};  // spin lock over the queue
-  Waiter* head = nullptr;
-  Waiter* tail = nullptr;
-};
-}  // namespace detail
-
-// Mutual exclusion between fibers, first come first served under contention. Meets TimedLockable, so std::lock_guard
-// and std::unique_lock work. Not recursive. Only the owner may unlock: anything else prints which fiber did what and
-// aborts. Fibers only.
+// Mutual exclusion, first come first served under contention. Meets TimedLockable, so std::lock_guard and
+// std::unique_lock work. Not recursive. Only the owner may unlock: anything else prints which fiber did what and
+// aborts. A thread that is no fiber may use it too, and then blocks as a thread.
 class FIBER_API Mutex {
  public:
-  Mutex() = default;
+  constexpr Mutex() = default;
+  // With a name, for tools and messages; static lifetime.
+  constexpr explicit Mutex(const char* name) : object_(detail::ObjectKind::mutex, name) {}
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
 
@@ -41,22 +37,23 @@ class FIBER_API Mutex {
     return lock(time) == Status::done;
   }
   void unlock();
-  // Id of the fiber that holds it, 0 when free. A hint unless the caller is the owner.
-  std::uint64_t owner() const { return owner_.load(std::memory_order_relaxed); }
+  // Id of the fiber that holds it, 0 when free; a thread that is no fiber counts as 2^63 plus its tid. A hint unless
+  // the caller is the owner.
+  std::uint64_t owner() const { return object_.owner.load(std::memory_order_relaxed); }
 
  private:
-  friend class Condition;
-  Status lock_slow(const Limit& limit);
-  std::atomic<std::uint32_t> state_{0};  // 0 free, 1 held, 2 held and somebody waits
-  std::atomic<std::uint64_t> owner_{0};
-  detail::WaitQueue waiters_;
+  bool take(std::uint64_t self);
+  Status lock_slow(std::uint64_t self);
+  Status lock_limited(std::uint64_t self, const Limit& limit);
+  detail::Object object_{detail::ObjectKind::mutex};
 };
 
-// Condition variable for use with Mutex. No wake-up is spurious. Fibers wait; any thread may notify. It may be
+// Condition variable for use with Mutex. No wake-up is spurious. Any fiber or thread may wait and notify. It may be
 // destroyed when no call of wait is in progress.
 class FIBER_API Condition {
  public:
-  Condition() = default;
+  constexpr Condition() = default;
+  constexpr explicit Condition(const char* name) : object_(detail::ObjectKind::condition, name) {}
   Condition(const Condition&) = delete;
   Condition& operator=(const Condition&) = delete;
 
@@ -83,26 +80,59 @@ class FIBER_API Condition {
   void notify_all();
 
  private:
-  detail::WaitQueue waiters_;
+  detail::Object object_{detail::ObjectKind::condition};
 };
 
-// Waits for a number of things to be done. add() before the work is handed out, done() by whoever finishes, wait()
-// by one or more fibers. A count below zero prints a message and aborts. add and done: any thread.
+// Waits for a number of things to be done. add() before the work is handed out, done() by whoever finishes, wait() by
+// any number of fibers or threads, the last of which may destroy it. A count below zero prints a message and aborts.
 class FIBER_API WaitGroup {
  public:
-  explicit WaitGroup(std::int64_t count = 0) : count_(count) {}
+  constexpr explicit WaitGroup(std::int64_t count = 0, const char* name = nullptr)
+      : object_(detail::ObjectKind::wait_group, name, count) {
+    if (count < 0) detail::bad_count(object_, "made with a count of", count);
+  }
   WaitGroup(const WaitGroup&) = delete;
   WaitGroup& operator=(const WaitGroup&) = delete;
 
   void add(std::int64_t count = 1);
   void done() { add(-1); }
+
+  // One thing to be done, as a handle whose end of life is exactly one done(). Move-only; tools count the living ones,
+  // so prefer it to add() and done(). Any thread.
+  class [[nodiscard]] Token {
+   public:
+    Token() = default;
+    Token(Token&& other) noexcept : group_(std::exchange(other.group_, nullptr)) {}
+    Token& operator=(Token&& other) noexcept {
+      if (this != &other) {
+        done();
+        group_ = std::exchange(other.group_, nullptr);
+      }
+      return *this;
+    }
+    ~Token() { done(); }
+    // Before the end of life; then that does nothing.
+    void done() {
+      if (group_ != nullptr) std::exchange(group_, nullptr)->token_done();
+    }
+    explicit operator bool() const { return group_ != nullptr; }
+
+   private:
+    friend class WaitGroup;
+    explicit Token(WaitGroup* group) : group_(group) {}
+    WaitGroup* group_ = nullptr;
+  };
+  Token token();
+
   void wait() { wait(Limit()); }
   // Done when the count was zero.
   Status wait(Limit limit);
 
  private:
-  std::atomic<std::int64_t> count_;
-  detail::WaitQueue waiters_;
+  friend struct detail::Layout;
+  void token_done();
+  detail::Object object_;
+  std::atomic<std::int64_t> tokens_{0};
 };
 
 }  // namespace fiber

@@ -15,6 +15,7 @@
  *     reused by later fibers; `sequence` is a seqlock, odd while the slot is being rewritten for another fiber.
  *   - Single fields are written with single aligned stores. Nothing is locked for the reader: a set of fields is
  *     consistent only if `sequence` and `switches` are the same before and after.
+ *   - `resource` of a fiber that waits for a synchronisation object is the address of its fiberprof_object.
  *   - A parked or runnable fiber's `sp` points at a frame record {caller's frame pointer, return address}: a
  *     frame-pointer walk starts there and ends at a frame pointer of 0.
  *
@@ -74,6 +75,25 @@ enum fiberprof_reason { FIBERPROF_REASONS(FIBERPROF_REASON_ENUM) FIBERPROF_REASO
 enum fiberprof_fiber_state { FIBERPROF_FIBER_STATES(FIBERPROF_STATE_ENUM) FIBERPROF_FIBER_STATE_COUNT };
 #undef FIBERPROF_STATE_ENUM
 
+/* X(value, NAME, "text"): kinds of synchronisation objects, and what `owner` and `count` of fiberprof_object say. */
+#define FIBERPROF_OBJECTS(X)                                                                                 \
+  X(1, MUTEX, "mutex")           /* owner: holds it; count: 0 free, 1 held, 2 held and others wait */        \
+  X(2, RWLOCK, "rwlock")         /* owner: the writer inside; count, low 32 bits: readers inside */          \
+  X(3, CONDITION, "condition")                                                                               \
+  X(4, WAIT_GROUP, "wait group") /* count: what is not done yet; see fiberprof_wait_group */                 \
+  X(5, ONCE, "once")             /* owner: runs it; count: 0 not run yet, 1 running, 2 done */               \
+  X(6, SEMAPHORE, "semaphore")   /* count: permits available; see fiberprof_semaphore */                     \
+  X(7, BARRIER, "barrier")       /* count: arrived; see fiberprof_barrier */                                 \
+  X(8, CHANNEL, "channel")       /* waiters: the senders; see fiberprof_channel */                           \
+  X(9, CONTEXT, "context")       /* count: 0 not cancelled, 1 cancelled, 2 late; see fiberprof_context */
+
+#define FIBERPROF_OBJECT_ENUM(value, name, text) FIBERPROF_OBJECT_##name = value,
+enum fiberprof_object_kind { FIBERPROF_OBJECTS(FIBERPROF_OBJECT_ENUM) FIBERPROF_OBJECT_KIND_END };
+#undef FIBERPROF_OBJECT_ENUM
+
+/* Who owns an object is a fiber's id or, with this bit, the id of a thread that is no fiber: its tid. */
+#define FIBERPROF_OWNER_THREAD (1ull << 63)
+
 /* X(value, NAME, "text"): state of a processor; also the third argument of proc_sample. */
 #define FIBERPROF_PROCESSOR_STATES(X) \
   X(0, IDLE, "idle")                  \
@@ -120,6 +140,73 @@ struct fiberprof_arm {
   uint32_t pad;
 };
 
+/*
+ * A synchronisation object, at the address that is the `resource` of those who wait for it. It is memory of the program:
+ * it may be gone, and its memory something else's, at any time before or after its waiters were read. So believe it only
+ * if its kind fits the reason of the wait and the waiter still waits (same `switches`, same `resource`) afterwards.
+ *
+ * What may be relied on while the object is being changed: each field is written with single aligned stores.
+ *   - `owner` of a mutex, of a rwlock (the writer) and of a once (its runner) names somebody only while it is so: it is
+ *     written after the object was acquired, and cleared, or handed over, before it is released. 0 may mean that it is
+ *     being acquired at this moment. So if an owner and a fiber that waits for it have both not run between two reads
+ *     (same `switches`, both parked), and the owner was the same in both, then it held the object all that time.
+ *   - `waiters` changes while `lock` is not 0, as do the links of the waiters, which lie on the waiters' stacks. A walk is
+ *     a hint: check of every waiter that its fiber is parked with this object as its resource.
+ *   - counts may be ahead of or behind the waiters by whoever is just changing them.
+ */
+struct fiberprof_object {
+  uint32_t kind;        /* FIBERPROF_OBJECT_* */
+  uint32_t lock;        /* not 0: the waiters are being changed */
+  uint64_t owner;       /* fiber id, or FIBERPROF_OWNER_THREAD and a tid; 0: nobody */
+  uint64_t waiters;     /* address of the first fiberprof_waiter, in order of arrival; 0: nobody waits */
+  uint64_t last_waiter; /* the runtime's own */
+  uint64_t name;        /* address of a zero-terminated text that the program gave; 0: none */
+  int64_t count;        /* see FIBERPROF_OBJECTS */
+};
+
+/* One wait in the queue of an object. A select has one in the queue of each of its channels. */
+struct fiberprof_waiter {
+  uint64_t fiber;  /* address of its fiberprof_fiber; 0: a thread that is no fiber */
+  uint64_t thread; /* FIBERPROF_OWNER_THREAD and its tid, where `fiber` is 0 */
+  uint64_t next;   /* address of the next one; 0: none */
+};
+
+struct fiberprof_wait_group {
+  struct fiberprof_object object;
+  int64_t tokens; /* how much of `count` will be done by the end of a token's life; the rest is done() somewhere */
+};
+
+struct fiberprof_channel {
+  struct fiberprof_object object; /* its waiters are the senders that wait for a receiver or for room */
+  uint64_t length;                /* values in the buffer */
+  uint64_t capacity;              /* 0: unbuffered */
+  uint64_t receivers;             /* address of the first fiberprof_waiter that waits for a value; 0: none */
+  uint64_t last_receiver;         /* the runtime's own */
+  uint32_t closed;
+  uint32_t pad;
+  uint32_t send_rights;    /* handles alive that may send and close: Sender, Channel */
+  uint32_t receive_rights; /* handles alive that may receive: Receiver, Channel */
+  uint64_t creator_pc;     /* code address: where it was made */
+};
+
+struct fiberprof_context {
+  struct fiberprof_object object; /* waiters: who will be woken when it is cancelled; only in a context with a source */
+  uint64_t parent;                /* address of the context it was derived from; 0: none */
+  uint64_t scope;                 /* address of the nearest context, itself or above, that has or had a source; 0: none */
+  int64_t deadline;               /* CLOCK_MONOTONIC, ns; INT64_MAX: none */
+  uint32_t sources;               /* 1: there is a CancelSource that may still cancel it */
+};
+
+struct fiberprof_semaphore {
+  struct fiberprof_object object;
+  int64_t most; /* `count` never gets beyond that */
+};
+
+struct fiberprof_barrier {
+  struct fiberprof_object object;
+  int64_t parties; /* how many must arrive */
+};
+
 struct fiberprof_processor {
   uint32_t index;
   uint32_t state;         /* FIBERPROF_PROCESSOR_* */
@@ -148,7 +235,13 @@ struct fiberprof_worker {
   X(processor, index) X(processor, state) X(processor, worker) X(processor, queue_depth)                          \
   X(processor, current_fiber) X(processor, switches) X(processor, steals) X(processor, parks)                     \
   X(worker, tid) X(worker, processor) X(worker, current_fiber) X(worker, fiber_entry)                             \
-  X(fiber, deadline) X(fiber, context)
+  X(fiber, deadline) X(fiber, context)                                                                            \
+  X(object, kind) X(object, lock) X(object, owner) X(object, waiters) X(object, name) X(object, count)            \
+  X(waiter, fiber) X(waiter, thread) X(waiter, next)                                                              \
+  X(wait_group, tokens) X(semaphore, most) X(barrier, parties)                                                    \
+  X(channel, length) X(channel, capacity) X(channel, receivers) X(channel, closed) X(channel, send_rights)        \
+  X(channel, receive_rights) X(channel, creator_pc)                                                               \
+  X(context, parent) X(context, scope) X(context, deadline) X(context, sources)
 
 #define FIBERPROF_FIELD_ENUM(structure, field) FIBERPROF_FIELD_##structure##_##field,
 enum fiberprof_field_index { FIBERPROF_FIELDS(FIBERPROF_FIELD_ENUM) FIBERPROF_FIELD_COUNT };

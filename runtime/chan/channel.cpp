@@ -20,24 +20,23 @@ Status wait_for_nothing(const Limit& limit) {
 }
 
 // As wait_in below, for waits that several parties may end. `waiter` is not queued yet.
-Status wait_in_claimed(ChannelCore* core, ChannelCore::Queue& queue, Reason reason, Waiter& waiter, SpinGuard& guard,
+Status wait_in_claimed(ChannelCore* core, WaitQueue& queue, Reason reason, Waiter& waiter, SpinGuard& guard,
                        const Limit& limit) {
   Claim wait(waiter.fiber);
   waiter.wait = &wait;
   enqueue_waiter(queue, waiter);
   guard.unlock();
   const Status ended = status_of(park_claimed(reason, address_of(core), wait, limit));
-  SpinGuard finished(core->lock);  // the waker moves the value after it has won the claim
+  SpinGuard finished(core->lock());  // the waker moves the value after it has won the claim
   remove_waiter(queue, waiter);
   if (ended != Status::done) return ended;
   return waiter.success ? Status::done : Status::closed;
 }
 
 // Waits in `queue` until somebody completes the operation (done) or closes the channel. `guard` holds the lock.
-[[gnu::always_inline]] inline Status wait_in(ChannelCore* core, ChannelCore::Queue& queue, Reason reason, void* element,
+[[gnu::always_inline]] inline Status wait_in(ChannelCore* core, WaitQueue& queue, Reason reason, void* element,
                                              SpinGuard& guard) {
-  Waiter waiter;
-  waiter.fiber = this_fiber();
+  Waiter waiter(this_fiber());
   waiter.element = element;
   if (waiter.fiber == nullptr) [[unlikely]]
     return wait_in_claimed(core, queue, reason, waiter, guard, {});
@@ -46,10 +45,9 @@ Status wait_in_claimed(ChannelCore* core, ChannelCore::Queue& queue, Reason reas
   return waiter.success ? Status::done : Status::closed;
 }
 
-Status wait_in_limited(ChannelCore* core, ChannelCore::Queue& queue, Reason reason, void* element, SpinGuard& guard,
+Status wait_in_limited(ChannelCore* core, WaitQueue& queue, Reason reason, void* element, SpinGuard& guard,
                        const Limit& limit) {
-  Waiter waiter;
-  waiter.fiber = this_fiber();
+  Waiter waiter(this_fiber());
   waiter.element = element;
   return wait_in_claimed(core, queue, reason, waiter, guard, limit);
 }
@@ -61,7 +59,7 @@ template <Wait wait>
   if (core == nullptr) [[unlikely]]
     return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit);
   Fiber* wake = nullptr;
-  SpinGuard guard(core->lock);
+  SpinGuard guard(core->lock());
   Status result = try_send_locked(core, element, &wake);
   if (result == Status::done) {
     guard.unlock();
@@ -74,8 +72,8 @@ template <Wait wait>
     send_on_closed(core);
   }
   if (wait == Wait::no) return result;
-  result = wait == Wait::unlimited ? wait_in(core, core->senders, Reason::CHAN_SEND, element, guard)
-                                   : wait_in_limited(core, core->senders, Reason::CHAN_SEND, element, guard, limit);
+  result = wait == Wait::unlimited ? wait_in(core, core->senders(), Reason::CHAN_SEND, element, guard)
+                                   : wait_in_limited(core, core->senders(), Reason::CHAN_SEND, element, guard, limit);
   if (result == Status::closed) send_on_closed(core);
   probe::channel_done_blocked(core, true);
   return result;
@@ -86,7 +84,7 @@ template <Wait wait>
   if (core == nullptr) [[unlikely]]
     return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit);
   Fiber* wake = nullptr;
-  SpinGuard guard(core->lock);
+  SpinGuard guard(core->lock());
   Status result = try_receive_locked(core, element, &wake);
   if (result == Status::done) {
     guard.unlock();
@@ -103,7 +101,7 @@ template <Wait wait>
 
 }  // namespace
 
-ChannelCore* channel_make(std::size_t capacity, const ElementType& type) {
+ChannelCore* channel_make(std::size_t capacity, const ElementType& type, const char* name) {
   if (type.size != 0 && capacity > kMaxBufferBytes / type.size) {
     fatal("cannot make a channel of %zu elements of %zu bytes", capacity, type.size);
   }
@@ -112,6 +110,10 @@ ChannelCore* channel_make(std::size_t capacity, const ElementType& type) {
   void* memory = ::operator new (header + capacity * type.size, std::align_val_t{align}, std::nothrow);
   if (memory == nullptr) fatal("no memory for a channel of %zu elements of %zu bytes", capacity, type.size);
   auto* core = new (memory) ChannelCore;
+  core->object.name = name;
+  core->rights.store(static_cast<std::uint64_t>(ChannelRight::send) + static_cast<std::uint64_t>(ChannelRight::receive),
+                     std::memory_order_relaxed);
+  core->creator_pc = address_of(__builtin_return_address(0));
   core->capacity = capacity;
   core->type = type;
   core->buffer = static_cast<std::byte*>(memory) + header;
@@ -119,10 +121,13 @@ ChannelCore* channel_make(std::size_t capacity, const ElementType& type) {
   return core;
 }
 
-void channel_retain(ChannelCore* core) { core->references.fetch_add(1, std::memory_order_relaxed); }
+void channel_retain(ChannelCore* core, ChannelRight right) {
+  core->rights.fetch_add(static_cast<std::uint64_t>(right), std::memory_order_relaxed);
+}
 
-void channel_release(ChannelCore* core) {
-  if (core->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+void channel_release(ChannelCore* core, ChannelRight right) {
+  const auto one = static_cast<std::uint64_t>(right);
+  if (core->rights.fetch_sub(one, std::memory_order_acq_rel) != one) return;
   for (; core->length != 0; --core->length) {
     core->type.destroy(core->slot(core->first));
     core->first = core->first + 1 == core->capacity ? 0 : core->first + 1;
@@ -133,7 +138,7 @@ void channel_release(ChannelCore* core) {
 }
 
 Status try_send_locked(ChannelCore* core, void* element, Fiber** wake) {
-  if (core->closed) return Status::closed;
+  if (core->closed != 0) return Status::closed;
   if (Waiter* receiver = pop_waiter(core->receivers)) {
     core->type.move(receiver->element, element);
     receiver->success = true;
@@ -156,7 +161,7 @@ Status try_receive_locked(ChannelCore* core, void* element, Fiber** wake) {
     core->first = core->first + 1 == core->capacity ? 0 : core->first + 1;
     --core->length;
     // A sender that waited for room takes the freed slot, behind everything already there.
-    if (Waiter* sender = pop_waiter(core->senders)) {
+    if (Waiter* sender = pop_waiter(core->senders())) {
       std::size_t last = core->first + core->length;
       if (last >= core->capacity) last -= core->capacity;
       core->type.move(core->slot(last), sender->element);
@@ -166,16 +171,16 @@ Status try_receive_locked(ChannelCore* core, void* element, Fiber** wake) {
     }
     return Status::done;
   }
-  if (Waiter* sender = pop_waiter(core->senders)) {
+  if (Waiter* sender = pop_waiter(core->senders())) {
     core->type.move(element, sender->element);
     sender->success = true;
     if (sender->wait == nullptr) *wake = sender->fiber;
     return Status::done;
   }
-  return core->closed ? Status::closed : Status::timed_out;
+  return core->closed != 0 ? Status::closed : Status::timed_out;
 }
 
-void send_on_closed(const ChannelCore* core) { fatal("send on closed channel %p", static_cast<const void*>(core)); }
+void send_on_closed(const ChannelCore* core) { fatal("send on closed %s", describe(core->object).c_str()); }
 
 void channel_send(ChannelCore* core, void* element) { send<Wait::unlimited>(core, element, {}); }
 Status channel_try_send(ChannelCore* core, void* element) { return send<Wait::no>(core, element, {}); }
@@ -191,17 +196,17 @@ Status channel_receive_limited(ChannelCore* core, void* element, const Limit& li
 
 void channel_close(ChannelCore* core) {
   if (core == nullptr) fatal("close of a nil channel");
-  SpinGuard guard(core->lock);
-  if (core->closed) {
+  SpinGuard guard(core->lock());
+  if (core->closed != 0) {
     guard.unlock();
-    fatal("close of closed channel %p", static_cast<void*>(core));
+    fatal("close of closed %s", describe(core->object).c_str());
   }
-  core->closed = true;
+  core->closed = 1;
   // Receivers get nothing; senders find out that they sent on a closed channel.
   while (Waiter* waiter = pop_waiter(core->receivers)) {
     if (waiter->wait == nullptr) ready(waiter->fiber, ReadyHint::last);
   }
-  while (Waiter* waiter = pop_waiter(core->senders)) {
+  while (Waiter* waiter = pop_waiter(core->senders())) {
     if (waiter->wait == nullptr) ready(waiter->fiber, ReadyHint::last);
   }
   FIBER_EMIT(chan_close, id_of(this_fiber()), address_of(core), core->length, core->capacity);

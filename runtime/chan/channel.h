@@ -11,23 +11,22 @@
 
 namespace fiber::detail {
 
+// Begins as fiberprof_channel.
 struct ChannelCore {
-  struct Queue {
-    Waiter* head = nullptr;
-    Waiter* tail = nullptr;
-  };
-
-  SpinWord lock{0};
-  bool closed = false;
-  std::size_t length = 0;  // elements in the buffer
-  std::size_t first = 0;   // slot of the oldest
+  Object object{ObjectKind::channel};  // its waiters are senders: the buffer is full, or nobody receives
+  std::size_t length = 0;              // elements in the buffer
   std::size_t capacity = 0;
-  ElementType type{};
-  Queue senders;    // waiting because the buffer is full, or nobody receives
-  Queue receivers;  // waiting because it is empty
-  std::atomic<std::uint32_t> references{1};
+  WaitQueue receivers;  // waiting because it is empty
+  std::uint32_t closed = 0;
+  std::uint32_t pad = 0;
+  std::atomic<std::uint64_t> rights;  // how many handles may send, and how many receive; see ChannelRight
+  std::uint64_t creator_pc = 0;
+  std::size_t first = 0;        // slot of the oldest element
   std::byte* buffer = nullptr;  // capacity slots, behind this object
+  ElementType type{};
 
+  SpinWord& lock() { return object.lock; }
+  WaitQueue& senders() { return object.waiters; }
   void* slot(std::size_t index) { return buffer + index * type.size; }
 };
 

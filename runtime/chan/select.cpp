@@ -28,14 +28,14 @@ struct Scratch {
 void lock_all(Scratch* scratch, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     ChannelCore* core = scratch[i].lock_order;
-    if (core != nullptr && (i == 0 || core != scratch[i - 1].lock_order)) spin_lock(core->lock);
+    if (core != nullptr && (i == 0 || core != scratch[i - 1].lock_order)) spin_lock(core->lock());
   }
 }
 
 void unlock_all(Scratch* scratch, std::size_t count) {
   for (std::size_t i = count; i-- > 0;) {
     ChannelCore* core = scratch[i].lock_order;
-    if (core != nullptr && (i == 0 || core != scratch[i - 1].lock_order)) spin_unlock(core->lock);
+    if (core != nullptr && (i == 0 || core != scratch[i - 1].lock_order)) spin_unlock(core->lock());
   }
 }
 
@@ -103,6 +103,7 @@ SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode m
 
   // Pass 2: wait on all of them.
   Fiber* fiber = this_fiber();
+  const std::uint64_t thread = fiber == nullptr ? this_thread_id() : 0;
   Claim wait(fiber);
   ChannelCore* first = nullptr;
   for (std::size_t i = 0; i < count; ++i) {
@@ -111,10 +112,11 @@ SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode m
     if (first == nullptr) first = arm.core;
     Waiter& waiter = scratch[i].waiter;
     waiter.fiber = fiber;
+    waiter.thread = thread;
     waiter.wait = &wait;
     waiter.outcome = static_cast<std::uint32_t>(i);
     waiter.element = arm.element;
-    enqueue_waiter(arm.is_send ? arm.core->senders : arm.core->receivers, waiter);
+    enqueue_waiter(arm.is_send ? arm.core->senders() : arm.core->receivers, waiter);
     scratch[i].visible = {address_of(arm.core),
                           static_cast<std::uint32_t>(arm.is_send ? Reason::CHAN_SEND : Reason::CHAN_RECV), 0};
   }
@@ -144,7 +146,7 @@ SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode m
   bool success = false;
   for (std::size_t i = 0; i < count; ++i) {
     if (arms[i].core == nullptr) continue;
-    remove_waiter(arms[i].is_send ? arms[i].core->senders : arms[i].core->receivers, scratch[i].waiter);
+    remove_waiter(arms[i].is_send ? arms[i].core->senders() : arms[i].core->receivers, scratch[i].waiter);
     if (i == outcome) success = scratch[i].waiter.success;
   }
   unlock_all(scratch, count);

@@ -117,6 +117,7 @@ std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, c
       when_due = kCancelled;
     }
     in_context.fiber = wait.fiber;
+    if (wait.fiber == nullptr) in_context.thread = this_thread_id();
     in_context.wait = &wait;
     in_context.outcome = kCancelled;
     if (!context_enqueue(context, in_context)) claim(wait, kCancelled);
@@ -170,15 +171,7 @@ void fatal(const char* format, ...) {
   va_start(arguments, format);
   vsnprintf(text, sizeof(text), format, arguments);
   va_end(arguments);
-  const Fiber* fiber = this_fiber();
-  if (fiber == nullptr) {
-    std::fprintf(stderr, "fiber: fatal: %s (on a thread that is no fiber)\n", text);
-  } else if (fiber->record.name[0] != 0) {
-    std::fprintf(stderr, "fiber: fatal: %s (fiber %llu \"%s\")\n", text,
-                 static_cast<unsigned long long>(fiber->record.id), fiber->record.name);
-  } else {
-    std::fprintf(stderr, "fiber: fatal: %s (fiber %llu)\n", text, static_cast<unsigned long long>(fiber->record.id));
-  }
+  std::fprintf(stderr, "fiber: fatal: %s (%s)\n", text, describe_actor(this_actor_id()).c_str());
   std::abort();
 }
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "probe/emit.h"
-#include "sched/this_worker.h"
 
 namespace fiber::detail {
 
@@ -23,9 +22,10 @@ ContextCore* new_node(ContextCore* parent) {
 
 // The first reason that anybody sees stays.
 Why settle(ContextCore* core, Why why) {
-  Why none = Why::not_cancelled;
-  return core->why.compare_exchange_strong(none, why, std::memory_order_acq_rel, std::memory_order_acquire) ? why
-                                                                                                            : none;
+  std::int64_t seen = 0;
+  const bool first = core->object.count.compare_exchange_strong(seen, static_cast<std::int64_t>(why),
+                                                                std::memory_order_acq_rel, std::memory_order_acquire);
+  return first ? why : static_cast<Why>(seen);
 }
 
 bool deadline_passed(const ContextCore* core) {
@@ -44,9 +44,9 @@ constexpr int kBatch = 64;
 
 void wake_waiters(ContextCore* scope) {
   for (;;) {
-    SpinGuard guard(scope->waiters.lock);
+    SpinGuard guard(scope->object.lock);
     for (int i = 0; i < kBatch; ++i) {
-      if (pop_waiter(scope->waiters) == nullptr) return;
+      if (pop_waiter(scope->object.waiters) == nullptr) return;
     }
   }
 }
@@ -57,13 +57,16 @@ ContextCore* context_with_cancel(ContextCore* parent) {
   ContextCore* core = new_node(parent);
   core->scope = core;
   ContextCore* outer = core->outer();
-  if (outer == nullptr) return core;
-  SpinGuard guard(outer->waiters.lock);
-  if (outer->cancel_called) {
-    core->cancel_called = true;
-    core->why.store(outer->why.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  if (outer == nullptr) {
+    core->sources = 1;
     return core;
   }
+  SpinGuard guard(outer->object.lock);
+  if (outer->sources == 0) {
+    core->object.count.store(outer->object.count.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    return core;
+  }
+  core->sources = 1;
   core->next = outer->children;
   if (core->next != nullptr) core->next->previous = core;
   outer->children = core;
@@ -98,7 +101,7 @@ void context_release(ContextCore* core) {
 
 void context_cancel(ContextCore* core) {
   if (ContextCore* outer = core->outer()) {
-    SpinGuard guard(outer->waiters.lock);
+    SpinGuard guard(outer->object.lock);
     unlink(outer, core);
   }
   context_retain(core);
@@ -107,9 +110,9 @@ void context_cancel(ContextCore* core) {
   ContextCore* todo = nullptr;
   do {
     {
-      SpinGuard guard(core->waiters.lock);
-      if (!core->cancel_called) {
-        core->cancel_called = true;
+      SpinGuard guard(core->object.lock);
+      if (core->sources != 0) {
+        core->sources = 0;
         settle(core, deadline_passed(core) ? Why::deadline_exceeded : Why::cancelled);
       }
       while (ContextCore* child = core->children) {
@@ -126,10 +129,10 @@ void context_cancel(ContextCore* core) {
 }
 
 Why context_why(ContextCore* core) {
-  const Why known = core->why.load(std::memory_order_acquire);
+  const Why known = core->why(std::memory_order_acquire);
   if (known != Why::not_cancelled) return known;
   if (core->scope != nullptr && core->scope != core) {
-    const Why above = core->scope->why.load(std::memory_order_acquire);
+    const Why above = core->scope->why(std::memory_order_acquire);
     if (above != Why::not_cancelled) return settle(core, above);
   }
   return deadline_passed(core) ? settle(core, Why::deadline_exceeded) : Why::not_cancelled;
@@ -148,24 +151,23 @@ bool context_enqueue(ContextCore* core, Waiter& waiter) {
   if (context_why(core) != Why::not_cancelled) return false;
   ContextCore* scope = core->scope;
   if (scope == nullptr) return true;
-  SpinGuard guard(scope->waiters.lock);
-  if (scope->cancel_called) return false;
-  enqueue_waiter(scope->waiters, waiter);
+  SpinGuard guard(scope->object.lock);
+  if (scope->sources == 0) return false;
+  enqueue_waiter(scope->object.waiters, waiter);
   return true;
 }
 
 void context_dequeue(ContextCore* core, Waiter& waiter) {
   if (core->scope == nullptr) return;
-  SpinGuard guard(core->scope->waiters.lock);
-  remove_waiter(core->scope->waiters, waiter);
+  SpinGuard guard(core->scope->object.lock);
+  remove_waiter(core->scope->object.waiters, waiter);
 }
 
 Status context_wait(ContextCore* core, const Limit& limit) {
   Claim wait(this_fiber());
   if (core == nullptr) return status_of(park_claimed(Reason::CONTEXT, 0, wait, limit));
   // Two contexts may end this wait: the limit's wakes it as any wait, this one as what is waited for.
-  Waiter waiter;
-  waiter.fiber = wait.fiber;
+  Waiter waiter(wait.fiber);
   waiter.wait = &wait;
   if (!context_enqueue(core, waiter)) return Status::done;
   const bool own_deadline = core->deadline < limit.deadline();

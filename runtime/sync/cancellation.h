@@ -10,25 +10,27 @@
 #include <atomic>
 
 #include "fiber/context.h"
+#include "fiber/object.h"
 #include "sync/waiter.h"
 
 namespace fiber::detail {
 
+// Begins as fiberprof_context.
 struct ContextCore {
-  std::atomic<std::uint32_t> references{1};
-  std::atomic<Why> why{Why::not_cancelled};  // settled when first seen
-  bool cancel_called = false;                // scopes; guarded by waiters.lock
-  ContextCore* parent = nullptr;             // counted; null: the background
-  ContextCore* scope = nullptr;              // this or the next scope above; null: none
+  Object object{ObjectKind::context};  // count: a Why, settled when first seen
+  ContextCore* parent = nullptr;       // counted; null: the background
+  ContextCore* scope = nullptr;        // this or the next scope above; null: none
   Deadline deadline = Deadline::max();
+  std::uint32_t sources = 0;  // 1: a scope that may still be cancelled; guarded by object.lock
+  std::atomic<std::uint32_t> references{1};
   ContextValue value{};  // key null: none
-  // Scopes only. `waiters.lock` guards children too; the links of a child are guarded by its outer scope's.
-  WaitQueue waiters;
+  // Scopes only. The links of a child are guarded by its outer scope's lock.
   ContextCore* children = nullptr;
   ContextCore* next = nullptr;  // sibling
   ContextCore* previous = nullptr;
   bool linked = false;
 
+  Why why(std::memory_order order) const { return static_cast<Why>(object.count.load(order)); }
   ContextCore* outer() const { return parent == nullptr ? nullptr : parent->scope; }
 };
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "probe/emit.h"
-#include "sched/this_worker.h"
+#include "fiber/sync.h"
 #include "sync/waiter.h"
 
 namespace fiber {
@@ -8,43 +7,41 @@ namespace fiber {
 using namespace detail;
 
 void WaitGroup::add(std::int64_t count) {
-  std::int64_t now = count_.load(std::memory_order_relaxed);
+  std::int64_t before = object_.count.load(std::memory_order_relaxed);
+  std::int64_t after = 0;
   // Reaching zero happens under the lock: a waiter that then finds zero, and destroys the group, has waited for the
   // last access.
-  while (now + count > 0) {
-    if (count_.compare_exchange_weak(now, now + count, std::memory_order_acq_rel)) return;
+  while (!__builtin_add_overflow(before, count, &after) && after > 0) {
+    if (object_.count.compare_exchange_weak(before, after, std::memory_order_acq_rel)) return;
   }
-  SpinGuard guard(waiters_.lock);
-  now = count_.fetch_add(count, std::memory_order_acq_rel) + count;
-  if (now < 0) {
-    fatal("wait group %p: count below zero (%lld): more done() than add()", static_cast<void*>(this),
-          static_cast<long long>(now));
-  }
-  if (now > 0) return;
-  // Every waiter leaves the queue before the first one returns: it may destroy the group. One that has a claim wakes
-  // now, but needs the lock before it returns; the others are woken when the lock is free.
-  Waiter* first = nullptr;
-  Waiter** end = &first;
-  while (Waiter* waiter = pop_waiter(waiters_)) {
-    if (waiter->wait != nullptr) continue;
-    *end = waiter;
-    end = &waiter->next;
-  }
-  *end = nullptr;
+  SpinGuard guard(object_.lock);
+  before = object_.count.fetch_add(count, std::memory_order_acq_rel);
+  if (__builtin_add_overflow(before, count, &after)) bad_count(object_, "counts too much: add", count);
+  if (after < 0) bad_count(object_, "has seen more done() than add(): its count would be", after);
+  if (after > 0) return;
+  // Every waiter leaves the queue before the first one returns: it may destroy the group.
+  WakeList woken;
+  while (Waiter* waiter = pop_waiter(object_.waiters)) woken.add(waiter);
   guard.unlock();
-  while (first != nullptr) {
-    Fiber* fiber = first->fiber;
-    first = first->next;
-    ready(fiber, ReadyHint::last);
-  }
+  woken.wake_all(ReadyHint::last);
+}
+
+WaitGroup::Token WaitGroup::token() {
+  add(1);
+  tokens_.fetch_add(1, std::memory_order_relaxed);
+  return Token(this);
+}
+
+void WaitGroup::token_done() {
+  tokens_.fetch_sub(1, std::memory_order_relaxed);  // before the group may be destroyed
+  add(-1);
 }
 
 Status WaitGroup::wait(Limit limit) {
-  Waiter waiter;
-  waiter.fiber = this_fiber();
-  SpinGuard guard(waiters_.lock);
-  if (count_.load(std::memory_order_acquire) == 0) return Status::done;
-  return wait_in(waiters_, waiter, Reason::WAIT_GROUP, address_of(this), guard, limit);
+  Waiter waiter(this_fiber());
+  SpinGuard guard(object_.lock);
+  if (object_.count.load(std::memory_order_acquire) == 0) return Status::done;
+  return wait_in(object_, waiter, Reason::WAIT_GROUP, guard, limit);
 }
 
 }  // namespace fiber

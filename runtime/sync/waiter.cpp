@@ -3,16 +3,15 @@
 
 namespace fiber::detail {
 
-Status wait_in_claimed(WaitQueue& queue, Waiter& waiter, Reason reason, std::uint64_t resource, SpinGuard& guard,
-                       const Limit& limit) {
+Status wait_in_claimed(Object& object, Waiter& waiter, Reason reason, SpinGuard& guard, const Limit& limit) {
   Claim wait(waiter.fiber);
   waiter.wait = &wait;
-  enqueue_waiter(queue, waiter);
+  enqueue_waiter(object.waiters, waiter);
   guard.unlock();
-  const Status ended = status_of(park_claimed(reason, resource, wait, limit));
+  const Status ended = status_of(park_claimed(reason, reinterpret_cast<std::uint64_t>(&object), wait, limit));
   // Also waits for a waker that has won the claim and still holds the lock.
-  SpinGuard finished(queue.lock);
-  remove_waiter(queue, waiter);
+  SpinGuard finished(object.lock);
+  remove_waiter(object.waiters, waiter);
   return ended;
 }
 

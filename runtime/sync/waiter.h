@@ -5,25 +5,33 @@
 #include <cstdint>
 #include <utility>
 
-#include "fiber/sync.h"
+#include "fiber/object.h"
 #include "sched/park.h"
+#include "sync/actor.h"
 
 namespace fiber::detail {
 
+// Begins as fiberprof_waiter.
 struct Waiter {
   Fiber* fiber = nullptr;
+  std::uint64_t thread = 0;  // who waits, when that is no fiber
+  Waiter* next = nullptr;
+  Waiter* previous = nullptr;
   Claim* wait = nullptr;      // not null: several parties may end this wait
   std::uint32_t outcome = 0;  // what to claim then
   bool queued = false;
   bool success = false;     // set by the waker, under the object's lock
   void* element = nullptr;  // channels: where the value goes to or comes from
-  Waiter* next = nullptr;
-  Waiter* previous = nullptr;
+
+  Waiter() = default;
+  explicit Waiter(Fiber* caller) : fiber(caller) {
+    if (caller == nullptr) thread = this_thread_id();
+  }
+  std::uint64_t id() const { return fiber == nullptr ? thread : fiber->record.id; }
 };
 
 // First in, first out. Guarded by its object's lock.
-template <class Queue>
-void enqueue_waiter(Queue& queue, Waiter& waiter) {
+inline void enqueue_waiter(WaitQueue& queue, Waiter& waiter) {
   waiter.queued = true;
   waiter.next = nullptr;
   waiter.previous = queue.tail;
@@ -31,8 +39,7 @@ void enqueue_waiter(Queue& queue, Waiter& waiter) {
   queue.tail = &waiter;
 }
 
-template <class Queue>
-void remove_waiter(Queue& queue, Waiter& waiter) {
+inline void remove_waiter(WaitQueue& queue, Waiter& waiter) {
   if (!waiter.queued) return;
   waiter.queued = false;
   (waiter.previous == nullptr ? queue.head : waiter.previous->next) = waiter.next;
@@ -45,8 +52,7 @@ void remove_waiter(Queue& queue, Waiter& waiter) {
 inline bool win_waiter(Waiter& waiter) { return waiter.wait == nullptr || claim(*waiter.wait, waiter.outcome); }
 
 // Takes the first waiter whose wait the caller wins off the queue. Null: none.
-template <class Queue>
-Waiter* pop_waiter(Queue& queue) {
+inline Waiter* pop_waiter(WaitQueue& queue) {
   while (Waiter* waiter = queue.head) {
     remove_waiter(queue, *waiter);
     if (win_waiter(*waiter)) return waiter;
@@ -71,17 +77,38 @@ class SpinGuard {
 };
 
 // As wait_in, for waits that several parties may end: with a limit, or of a thread that is no fiber.
-Status wait_in_claimed(WaitQueue& queue, Waiter& waiter, Reason reason, std::uint64_t resource, SpinGuard& guard,
-                       const Limit& limit);
+Status wait_in_claimed(Object& object, Waiter& waiter, Reason reason, SpinGuard& guard, const Limit& limit);
 
 // Joins the queue, whose lock `guard` holds and gives up, and waits until somebody has popped the waiter: done; or the
-// limit came first. Once done, the queue is not touched again unless there is a limit.
-inline Status wait_in(WaitQueue& queue, Waiter& waiter, Reason reason, std::uint64_t resource, SpinGuard& guard,
-                      const Limit& limit) {
-  if (waiter.fiber == nullptr || !limit.none()) return wait_in_claimed(queue, waiter, reason, resource, guard, limit);
-  enqueue_waiter(queue, waiter);
-  park_locked(reason, resource, guard.hand_over());
+// limit came first. Once done, the object is not touched again unless there is a limit or the caller is no fiber.
+[[gnu::always_inline]] inline Status wait_in(Object& object, Waiter& waiter, Reason reason, SpinGuard& guard,
+                                             const Limit& limit) {
+  if (waiter.fiber == nullptr || !limit.none()) return wait_in_claimed(object, waiter, reason, guard, limit);
+  enqueue_waiter(object.waiters, waiter);
+  park_locked(reason, reinterpret_cast<std::uint64_t>(&object), guard.hand_over());
   return Status::done;
 }
+
+// Fibers that were popped, to be made runnable when the object's lock is free: then they may destroy it.
+class WakeList {
+ public:
+  void add(Waiter* waiter) {
+    if (waiter->wait != nullptr) return;  // awake already, and needs the lock before it goes on
+    waiter->next = nullptr;
+    (last_ == nullptr ? first_ : last_->next) = waiter;
+    last_ = waiter;
+  }
+  void wake_all(ReadyHint hint) {
+    while (first_ != nullptr) {
+      Fiber* fiber = first_->fiber;
+      first_ = first_->next;  // the waiter's memory is its own again as soon as it runs
+      ready(fiber, hint);
+    }
+  }
+
+ private:
+  Waiter* first_ = nullptr;
+  Waiter* last_ = nullptr;
+};
 
 }  // namespace fiber::detail

@@ -2,9 +2,13 @@
 #include <fiber/all.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
+#include <limits>
 #include <thread>
 #include <vector>
+
+#include "observe.h"
 
 using namespace std::chrono_literals;
 
@@ -161,6 +165,87 @@ TEST_P(Sync, WaitGroupMayBeDestroyedByItsWaiter) {
   });
 }
 
+TEST_P(Sync, WaitGroupTokensAreDoneExactlyOnce) {
+  run([] {
+    fiber::WaitGroup group;
+    fiber::WaitGroup::Token moved = group.token();
+    {
+      fiber::WaitGroup::Token token = group.token();
+      fiber::WaitGroup::Token other = std::move(token);
+      EXPECT_FALSE(token);
+      EXPECT_TRUE(other);
+      moved = std::move(other);
+    }
+    EXPECT_EQ(group.wait(0ms), fiber::Status::timed_out);
+    moved.done();
+    moved.done();
+    group.wait();
+    std::atomic<int> ended{0};
+    for (int i = 0; i < 100; ++i) {
+      fiber::go([&, token = group.token()] {
+        if (i % 3 == 0) fiber::yield();
+        ++ended;
+      });
+    }
+    group.wait();
+    EXPECT_EQ(ended, 100);
+  });
+}
+
+TEST_P(Sync, ThreadsShareMutexesAndConditionsWithFibers) {
+  run([] {
+    fiber::Mutex mutex;
+    fiber::Condition changed;
+    constexpr int kThreads = 3, kFibers = 5, kEach = 300;
+    long counter = 0;
+    fiber::WaitGroup all(kThreads + kFibers);
+    auto work = [&] {
+      for (int i = 0; i < kEach; ++i) {
+        std::lock_guard guard(mutex);
+        EXPECT_NE(mutex.owner(), 0u);
+        EXPECT_EQ(fiber::current_id() == 0, mutex.owner() >= 1ull << 63);
+        ++counter;
+        changed.notify_all();
+      }
+      all.done();
+    };
+    std::thread watcher([&] {
+      std::unique_lock lock(mutex);
+      EXPECT_EQ(changed.wait(lock, 0ms), fiber::Status::timed_out);
+      changed.wait(lock, [&] { return counter == (kThreads + kFibers) * kEach; });
+    });
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) threads.emplace_back(work);
+    for (int f = 0; f < kFibers; ++f) fiber::go(work);
+    all.wait();
+    fiber::blocking([&] {
+      for (auto& thread : threads) thread.join();
+      watcher.join();
+    });
+    EXPECT_EQ(counter, (kThreads + kFibers) * kEach);
+  });
+}
+
+TEST_P(Sync, MutexHandsOverInOrderOfArrival) {
+  run([] {
+    fiber::Mutex mutex;
+    std::vector<int> order;
+    mutex.lock();
+    fiber::WaitGroup all;
+    for (int i = 0; i < 10; ++i) {
+      fiber::go([&, i, token = all.token()] {
+        std::lock_guard guard(mutex);
+        order.push_back(i);
+      });
+      observe::await_parked(&mutex, static_cast<std::size_t>(i) + 1);
+    }
+    mutex.unlock();
+    all.wait();
+    EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+    EXPECT_EQ(order.size(), 10u);
+  });
+}
+
 TEST_P(Sync, JoinReturnsResultsAndRethrows) {
   run([] {
     EXPECT_EQ(fiber::spawn([] { return std::string("result"); }).join(), "result");
@@ -207,7 +292,7 @@ TEST(SyncMisuse, EndsWithAMessageThatNamesFiberAndObject) {
                  mutex.lock();
                  fiber::spawn({.name = "thief"}, [&] { mutex.unlock(); }).join();
                }),
-               "mutex 0x[0-9a-f]+ unlocked by somebody who does not hold it; its owner is fiber 1 \\(fiber 2 \"thief\"\\)");
+               "mutex 0x[0-9a-f]+ unlocked by somebody who does not hold it; its owner is fiber 1 \"main\" \\(fiber 2 \"thief\"\\)");
   EXPECT_DEATH(fiber::run([] {
                  fiber::Mutex mutex;
                  mutex.lock();
@@ -218,7 +303,25 @@ TEST(SyncMisuse, EndsWithAMessageThatNamesFiberAndObject) {
                  fiber::WaitGroup group;
                  group.done();
                }),
-               "count below zero");
+               "wait group 0x[0-9a-f]+ has seen more done\\(\\) than add\\(\\): its count would be -1 \\(fiber 1");
+  EXPECT_DEATH(fiber::run([] { fiber::WaitGroup group(-3, "jobs"); }), "wait group 0x[0-9a-f]+ \"jobs\" made with a count of -3");
+  EXPECT_DEATH(fiber::run([] {
+                 fiber::WaitGroup group(1);
+                 group.add(std::numeric_limits<std::int64_t>::max());
+               }),
+               "counts too much");
+  EXPECT_DEATH(fiber::run([] {
+                 fiber::Mutex mutex("accounts");
+                 fiber::Channel<bool> locked;
+                 std::thread thread([&] {
+                   mutex.lock();
+                   locked.send(true);
+                 });
+                 locked.receive();
+                 mutex.unlock();
+               }),
+               "mutex 0x[0-9a-f]+ \"accounts\" unlocked by somebody who does not hold it; its owner is thread [0-9]+ \\(fiber 1");
+  EXPECT_DEATH(fiber::Mutex().unlock(), "its owner is nobody \\(thread [0-9]+\\)");
   EXPECT_DEATH(fiber::run([] {
                  fiber::go({.name = "thrower"}, [] { throw std::runtime_error("oops"); });
                  fiber::sleep_for(10s);

@@ -8,7 +8,19 @@ namespace fiberprof {
 namespace {
 
 // The structure of each described field, for its bounds.
-enum class Structure : uint8_t { fiber, arm, processor, worker };
+enum class Structure : uint8_t {
+  fiber,
+  arm,
+  processor,
+  worker,
+  object,
+  waiter,
+  wait_group,
+  channel,
+  context,
+  semaphore,
+  barrier
+};
 constexpr Structure kStructureOf[] = {
 #define FIBERPROF_ROW(structure, field) Structure::structure,
     FIBERPROF_FIELDS(FIBERPROF_ROW)
@@ -50,7 +62,8 @@ Result<RegistryLayout> RegistryLayout::parse(const char* bytes, size_t size) {
     const uint32_t limit = kStructureOf[i] == Structure::fiber       ? head.fiber_size
                            : kStructureOf[i] == Structure::arm       ? head.arm_size
                            : kStructureOf[i] == Structure::processor ? head.processor_size
-                                                                     : head.worker_size;
+                           : kStructureOf[i] == Structure::worker    ? head.worker_size
+                                                                     : kMaxStructSize;  // not in an array
     if (uint32_t{field.offset} + field.size > limit)
       return wrong("its registry describes a field outside its structure");
   }
