@@ -71,9 +71,7 @@ decltype(auto) call_named(F& f) {
 // The part a joinable fiber shares with its handle.
 struct JoinCore {
   std::atomic<std::uint32_t> references{2};
-  // finishing: the fiber is done with everything but its waiter's claim
-  static constexpr std::uintptr_t kNobody = 0, kFinished = 1, kFinishing = 2;
-  std::atomic<std::uintptr_t> waiter{kNobody};  // else the address of the waiter's Claim
+  std::atomic<std::uintptr_t> waiter{0};  // who waits, or how far the end has come: runtime/sched/join.h
   std::uint64_t fiber_id = 0;
   std::exception_ptr error;
 };

@@ -58,8 +58,7 @@ std::uint64_t to_ns(Deadline deadline) {
 
 // How a thread that is no fiber waits.
 void sleep_claimed(Claim& wait, Deadline deadline, std::uint32_t when_due) {
-  std::uint32_t open = Claim::kOpen;
-  if (!wait.state.compare_exchange_strong(open, Claim::kParked, std::memory_order_acq_rel)) return;
+  if (!wait.commit()) return;
   while (wait.state.load(std::memory_order_acquire) == Claim::kParked) {
     std::uint64_t left = kForever;
     if (deadline != Deadline::max()) {
@@ -102,7 +101,7 @@ std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait) {
   } else if (!wait.claimed()) {
     park(reason, resource, {AfterSwitch::Kind::commit, nullptr, &wait});
   }
-  return wait.state.load(std::memory_order_acquire) - Claim::kFirst;
+  return wait.outcome();
 }
 
 std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, const Limit& limit) {
@@ -132,17 +131,14 @@ std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait, c
     publish(wait.fiber->record.deadline, std::uint64_t{0});
   }
   if (context != nullptr) context_dequeue(context, in_context);
-  return wait.state.load(std::memory_order_acquire) - Claim::kFirst;
+  return wait.outcome();
 }
 
 bool claim(Claim& wait, std::uint32_t outcome) {
   Fiber* fiber = wait.fiber;
-  std::uint32_t state = wait.state.load(std::memory_order_acquire);
-  do {
-    if (state >= Claim::kFirst) return false;
-  } while (!wait.state.compare_exchange_weak(state, Claim::kFirst + outcome, std::memory_order_acq_rel,
-                                             std::memory_order_acquire));
-  if (state == Claim::kParked) {
+  const Claim::Attempt attempt = wait.attempt(outcome);
+  if (attempt == Claim::Attempt::lost) return false;
+  if (attempt == Claim::Attempt::won_parked) {
     if (fiber != nullptr) {
       // A timer, a socket or a context may outlive the run its fiber was abandoned in.
       if (fiber->record.state == FIBERPROF_FIBER_DEAD) [[unlikely]] return true;

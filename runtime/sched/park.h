@@ -14,22 +14,19 @@
 // A thread that is no fiber can wait too: it sleeps on the claim.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
 #include "fiber/limit.h"
+#include "sched/claim.h"
 #include "sched/fiber.h"
 #include "sched/spinlock.h"
 
 namespace fiber::detail {
 
-struct Claim {
-  static constexpr std::uint32_t kOpen = 0, kParked = 1, kFirst = 2;
-  std::atomic<std::uint32_t> state{kOpen};
+struct Claim : BasicClaim<StdAtomics> {
   Fiber* fiber = nullptr;  // null: a thread
 
   explicit Claim(Fiber* waiter) : fiber(waiter) {}
-  bool claimed() const { return state.load(std::memory_order_acquire) >= kFirst; }
 };
 
 // Tries to end the wait, as party number `outcome`. True when this call did; then the waiter is being woken. Any

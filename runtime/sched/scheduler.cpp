@@ -80,13 +80,9 @@ void Scheduler::finish_switch_slow(Worker* worker, const AfterSwitch& after) {
     case AfterSwitch::Kind::unlock_probed:
       spin_unlock(*static_cast<SpinWord*>(after.argument));
       break;
-    case AfterSwitch::Kind::commit: {
-      std::uint32_t open = Claim::kOpen;
-      if (!static_cast<Claim*>(after.argument)->state.compare_exchange_strong(open, Claim::kParked, std::memory_order_acq_rel)) {
-        ready(after.fiber);
-      }
+    case AfterSwitch::Kind::commit:
+      if (!static_cast<Claim*>(after.argument)->commit()) ready(after.fiber);
       break;
-    }
     case AfterSwitch::Kind::requeue:
       push_local(worker->processor, after.fiber, ReadyHint::last);
       break;

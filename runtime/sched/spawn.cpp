@@ -14,6 +14,7 @@
 #include "fiber/time.h"
 #include "probe/emit.h"
 #include "registry/registry.h"
+#include "sched/join.h"
 #include "sched/scheduler.h"
 #include "sched/switch.h"
 
@@ -94,11 +95,9 @@ namespace {
 // Whether the fiber still runs, and `wait` is the one to be claimed at its end.
 bool join_begin(JoinCore* core, Claim& wait) {
   if (core == nullptr) fatal("join on a handle that has no fiber");
-  std::uintptr_t seen = JoinCore::kNobody;
-  if (core->waiter.compare_exchange_strong(seen, reinterpret_cast<std::uintptr_t>(&wait), std::memory_order_acq_rel)) {
-    return true;
-  }
-  if (seen > JoinCore::kFinishing) fatal("two joins on fiber %llu", static_cast<unsigned long long>(core->fiber_id));
+  const std::uintptr_t seen = join::enter(core->waiter, reinterpret_cast<std::uintptr_t>(&wait));
+  if (seen == join::kNobody) return true;
+  if (seen > join::kFinishing) fatal("two joins on fiber %llu", static_cast<unsigned long long>(core->fiber_id));
   return false;
 }
 
@@ -114,22 +113,13 @@ Status join_wait_limited(JoinCore* core, const Limit& limit) {
   if (!join_begin(core, wait)) return Status::done;
   const Status ended = status_of(park_claimed(Reason::JOIN, core->fiber_id, wait, limit));
   if (ended == Status::done) return ended;
-  auto self = reinterpret_cast<std::uintptr_t>(&wait);
-  if (core->waiter.compare_exchange_strong(self, JoinCore::kNobody, std::memory_order_acq_rel)) return ended;
-  // The fiber has ended as well, and may still be about to try the claim.
-  while (core->waiter.load(std::memory_order_acquire) == JoinCore::kFinishing) sched_yield();
+  if (join::leave(core->waiter, reinterpret_cast<std::uintptr_t>(&wait))) return ended;
+  while (!join::settled(core->waiter)) sched_yield();
   return Status::done;
 }
 
 void join_finish(JoinCore* core) {
-  std::uintptr_t waiter = core->waiter.load(std::memory_order_acquire);
-  // A waiter may come or go meanwhile.
-  while (!core->waiter.compare_exchange_weak(waiter, waiter == JoinCore::kNobody ? JoinCore::kFinished : JoinCore::kFinishing,
-                                             std::memory_order_acq_rel, std::memory_order_acquire)) {
-  }
-  if (waiter == JoinCore::kNobody) return;
-  claim(*reinterpret_cast<Claim*>(waiter), 0);
-  core->waiter.store(JoinCore::kFinished, std::memory_order_release);
+  join::finish(core->waiter, [](std::uintptr_t waiter) { claim(*reinterpret_cast<Claim*>(waiter), 0); });
 }
 
 }  // namespace detail

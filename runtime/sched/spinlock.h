@@ -19,16 +19,20 @@ inline void cpu_pause() {
 
 using SpinWord = std::atomic<std::uint32_t>;
 
-inline void spin_lock(SpinWord& word) {
+// The holder may have been preempted by the kernel: give it the CPU rather than burn it.
+inline void spin_wait(const SpinWord&, int round) {
+  if (round < 100) {
+    cpu_pause();
+  } else {
+    sched_yield();
+  }
+}
+
+// Templates, for tests/model explores them with a word of its own.
+template <class Word>
+void spin_lock(Word& word) {
   while (word.exchange(1, std::memory_order_acquire) != 0) {
-    // The holder may have been preempted by the kernel: give it the CPU rather than burn it.
-    for (int i = 0; word.load(std::memory_order_relaxed) != 0; ++i) {
-      if (i < 100) {
-        cpu_pause();
-      } else {
-        sched_yield();
-      }
-    }
+    for (int round = 0; word.load(std::memory_order_relaxed) != 0; ++round) spin_wait(word, round);
   }
 }
 
@@ -36,7 +40,8 @@ inline bool spin_try_lock(SpinWord& word) {
   return word.load(std::memory_order_relaxed) == 0 && word.exchange(1, std::memory_order_acquire) == 0;
 }
 
-inline void spin_unlock(SpinWord& word) { word.store(0, std::memory_order_release); }
+template <class Word>
+void spin_unlock(Word& word) { word.store(0, std::memory_order_release); }
 
 class SpinLock {
  public:

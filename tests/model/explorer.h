@@ -215,6 +215,9 @@ struct Atomics {
   static void fence(std::memory_order order) { detail::fence(order); }
 };
 
+// What spin_lock (runtime/sched/spinlock.h) does between two looks.
+inline void spin_wait(const Atomic<std::uint32_t>&, int) { pause(); }
+
 // A lock whose inside is not explored: waits without spinning.
 class Lock {
  public:

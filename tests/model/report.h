@@ -21,7 +21,8 @@ inline void expect_holds(const char* name, const Result& result) {
 
 // The bug that was put in is found, and is the one meant.
 inline void expect_found(const char* name, const Result& result, const char* what) {
-  std::printf("  %-28s found after %llu schedules\n", name, static_cast<unsigned long long>(result.schedules));
+  std::printf("  %-32s found after %llu schedules: %s\n", name, static_cast<unsigned long long>(result.schedules),
+              result.message.substr(0, result.message.find('\n')).c_str());
   EXPECT_TRUE(result.failed) << name << ": the explorer does not see this bug";
   EXPECT_NE(result.message.find(what), std::string::npos) << name << ": " << result.message;
 }
