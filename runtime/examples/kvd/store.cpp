@@ -5,38 +5,38 @@
 
 namespace kvd {
 
-void Shard::index_expiry(Map::iterator at, Milliseconds expires) {
-  Entry& entry = at->second;
+void Shard::index_expiry(KeyTable::Node& node, Milliseconds expires) {
+  Entry& entry = node.entry;
   if (entry.expires == expires) return;
-  if (entry.expires != kNever) by_expiry_.erase({entry.expires, at->first});
-  if (expires != kNever) by_expiry_.emplace(expires, at->first);
+  if (entry.expires != kNever) by_expiry_.erase({entry.expires, node.key()});
+  if (expires != kNever) by_expiry_.emplace(expires, node.key());
   entry.expires = expires;
 }
 
-void Shard::remove(Map::iterator at) {
-  if (at->second.expires != kNever) by_expiry_.erase({at->second.expires, at->first});
-  entries_.erase(at);
+void Shard::remove(KeyTable::Node* node) {
+  if (node->entry.expires != kNever) by_expiry_.erase({node->entry.expires, node->key()});
+  entries_.erase(node);
 }
 
 Entry* Shard::find(const HashedKey& key, Milliseconds now) {
-  const auto at = entries_.find(key);
-  if (at == entries_.end()) return nullptr;
-  if (at->second.expires != kNever && at->second.expires <= now) {
-    remove(at);
+  KeyTable::Node* node = entries_.find(key);
+  if (node == nullptr) return nullptr;
+  if (node->entry.expires != kNever && node->entry.expires <= now) {
+    remove(node);
     return nullptr;
   }
-  return &at->second;
+  return &node->entry;
 }
 
 void Shard::set(const HashedKey& key, std::string_view value, Milliseconds expires) {
-  auto at = entries_.find(key);
-  if (at == entries_.end()) {
-    at = entries_.try_emplace(std::string(key.text)).first;
-  } else if (at->second.value.capacity() > 4 * value.size() + 64) {
-    at->second.value = std::string();  // a small value must not keep the memory of a large one
+  KeyTable::Node* node = entries_.find(key);
+  if (node == nullptr) {
+    node = &entries_.insert(key);
+  } else if (node->entry.value.capacity() > 4 * value.size() + 64) {
+    node->entry.value = std::string();  // a small value must not keep the memory of a large one
   }
-  at->second.value.assign(value);
-  index_expiry(at, expires);
+  node->entry.value.assign(value);
+  index_expiry(*node, expires);
 }
 
 bool Shard::erase(const HashedKey& key, Milliseconds now) {
@@ -46,14 +46,13 @@ bool Shard::erase(const HashedKey& key, Milliseconds now) {
 }
 
 void Shard::set_expiry(const HashedKey& key, Milliseconds expires) {
-  const auto at = entries_.find(key);
-  if (at != entries_.end()) index_expiry(at, expires);
+  if (KeyTable::Node* node = entries_.find(key)) index_expiry(*node, expires);
 }
 
 std::size_t Shard::remove_expired(Milliseconds now, std::size_t limit) {
   std::size_t removed = 0;
   while (removed < limit && !by_expiry_.empty() && by_expiry_.begin()->first <= now) {
-    remove(entries_.find(by_expiry_.begin()->second));
+    remove(entries_.find(Store::hash(by_expiry_.begin()->second)));
     ++removed;
   }
   return removed;
@@ -85,12 +84,12 @@ Store::LockedSet Store::lock_all(std::span<const std::string_view> keys, std::si
 
 void Store::clear(const std::function<void()>& while_locked) {
   // The old maps are taken out and destroyed after the locks are released: that takes long when they are large.
-  std::deque<std::pair<Shard::Map, decltype(Shard::by_expiry_)>> old(shards_.size());
+  std::deque<std::pair<KeyTable, decltype(Shard::by_expiry_)>> old(shards_.size());
   std::vector<unsigned> indices;
   for (unsigned i = 0; i < shards_.size(); ++i) indices.push_back(i);
   const LockedSet all(*this, std::move(indices));
   for (std::size_t i = 0; i < shards_.size(); ++i) {
-    old[i].first.swap(shards_[i].entries_);
+    std::swap(old[i].first, shards_[i].entries_);
     old[i].second.swap(shards_[i].by_expiry_);
   }
   while_locked();

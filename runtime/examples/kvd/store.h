@@ -9,27 +9,15 @@
 #include <mutex>
 #include <set>
 #include <span>
-#include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "clock.h"
 #include "fiber/sync.h"
+#include "key_table.h"
 
 namespace kvd {
-
-// A key with its hash, which picks the shard first and the bucket then.
-struct HashedKey {
-  std::string_view text;
-  std::size_t hash;
-};
-
-struct Entry {
-  std::string value;
-  Milliseconds expires = kNever;
-};
 
 // One shard. All functions need its lock; get at shards through Store::lock.
 class Shard {
@@ -50,32 +38,19 @@ class Shard {
   // Calls visit(key, entry) for every entry whose time is not over.
   template <class Visit>
   void for_each(Milliseconds now, Visit visit) const {
-    for (const auto& [key, entry] : entries_) {
-      if (entry.expires == kNever || entry.expires > now) visit(std::string_view(key), entry);
-    }
+    entries_.for_each([&](const KeyTable::Node& node) {
+      if (node.entry.expires == kNever || node.entry.expires > now) visit(node.key(), node.entry);
+    });
   }
 
  private:
   friend class Store;
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view key) const { return std::hash<std::string_view>{}(key); }
-    std::size_t operator()(const HashedKey& key) const { return key.hash; }
-  };
-  struct Equal {
-    using is_transparent = void;
-    bool operator()(std::string_view a, std::string_view b) const { return a == b; }
-    bool operator()(const HashedKey& a, std::string_view b) const { return a.text == b; }
-    bool operator()(std::string_view a, const HashedKey& b) const { return a == b.text; }
-  };
-  using Map = std::unordered_map<std::string, Entry, Hash, Equal>;
-
-  void index_expiry(Map::iterator at, Milliseconds expires);
-  void remove(Map::iterator at);
+  void index_expiry(KeyTable::Node& node, Milliseconds expires);
+  void remove(KeyTable::Node* node);
 
   fiber::Mutex mutex_;
-  Map entries_;
-  // Every key that expires, soonest first. The views point to keys in the map, which never move.
+  KeyTable entries_;
+  // Every key that expires, soonest first. The views point to keys in the table, which never move.
   std::set<std::pair<Milliseconds, std::string_view>> by_expiry_;
 };
 
