@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Many random programs (program.h) on one, two and four processors. The environment:
+//
+//   FIBER_RANDOM_PROGRAMS=N   so many programs per number of processors instead of the usual few hundred
+//   FIBER_RANDOM_SEED=S       starts at that seed; with FIBER_RANDOM_PROGRAMS=1 the one program of a failure
+//
+// A program that does not end within a minute is a failure: every fiber is printed with its stack, and the test aborts.
+#include <fiber/all.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+
+#include "program.h"
+#include "sched/monitor.h"
+
+using namespace std::chrono_literals;
+
+namespace {
+
+std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+// Aborts with a dump when a program takes too long.
+class Watchdog {
+ public:
+  Watchdog(std::uint64_t seed, unsigned processors)
+      : thread_([this, seed, processors] {
+          std::unique_lock lock(mutex_);
+          if (ended_.wait_for(lock, 60s, [this] { return over_; })) return;
+          std::fprintf(stderr, "the random program of seed %llu on %u processors hangs\n",
+                       static_cast<unsigned long long>(seed), processors);
+          fiber::detail::report_all_asleep();
+        }) {}
+  ~Watchdog() {
+    {
+      std::lock_guard guard(mutex_);
+      over_ = true;
+    }
+    ended_.notify_one();
+    thread_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  bool over_ = false;
+  std::thread thread_;
+};
+
+class RandomPrograms : public testing::TestWithParam<unsigned> {};
+INSTANTIATE_TEST_SUITE_P(Processors, RandomPrograms, testing::Values(1u, 2u, 4u));
+
+}  // namespace
+
+TEST_P(RandomPrograms, DoWhatASequentialModelAllows) {
+  const std::uint64_t first = from_environment("FIBER_RANDOM_SEED", 1);
+  const std::uint64_t count = from_environment("FIBER_RANDOM_PROGRAMS", 300);
+  std::uint64_t operations = 0;
+  for (std::uint64_t seed = first; seed < first + count; ++seed) {
+    Watchdog watchdog(seed, GetParam());
+    const random_program::Outcome outcome = random_program::run_program(seed, GetParam());
+    operations += outcome.operations;
+    ASSERT_EQ(outcome.wrong, "") << "again: FIBER_RANDOM_SEED=" << seed << " FIBER_RANDOM_PROGRAMS=1, " << GetParam()
+                                 << " processors";
+  }
+  std::printf("  %llu programs on %u processors, %llu operations\n", static_cast<unsigned long long>(count), GetParam(),
+              static_cast<unsigned long long>(operations));
+}
+
+TEST_P(RandomPrograms, SelectTakesEveryReadyArmItsFairShare) {
+  fiber::run(fiber::Options{.processors = GetParam()}, [] {
+    constexpr int kRounds = 12'000, kArms = 3;
+    fiber::Channel<int> channels[kArms] = {fiber::Channel<int>(1), fiber::Channel<int>(1), fiber::Channel<int>(1)};
+    int taken[kArms] = {};
+    for (int i = 0; i < kRounds; ++i) {
+      for (auto& channel : channels) channel.try_send(0);
+      const auto count = [&](int arm) { return [&taken, arm](std::optional<int>) { ++taken[arm]; }; };
+      fiber::select(fiber::on_receive(channels[0], count(0)), fiber::on_receive(channels[1], count(1)),
+                    fiber::on_receive(channels[2], count(2)));
+    }
+    // A third each: eight standard deviations (52) away is no accident.
+    for (const int share : taken) EXPECT_NEAR(share, kRounds / kArms, 8 * 52);
+  });
+}
