@@ -17,3 +17,4 @@
 #include "fiber/semaphore.h"
 #include "fiber/sync.h"
 #include "fiber/time.h"
+#include "fiber/timer.h"

@@ -190,7 +190,7 @@ struct fiberprof_channel {
   uint64_t receivers;             /* address of the first fiberprof_waiter that waits for a value; 0: none */
   uint64_t last_receiver;         /* the runtime's own */
   uint32_t closed;
-  uint32_t pad;
+  uint32_t timers;         /* armed timers that will send by themselves */
   uint32_t send_rights;    /* handles alive that may send and close: Sender, Channel */
   uint32_t receive_rights; /* handles alive that may receive: Receiver, Channel */
   uint64_t creator_pc;     /* code address: where it was made */
@@ -249,7 +249,7 @@ struct fiberprof_worker {
   X(channel, length) X(channel, capacity) X(channel, receivers) X(channel, closed) X(channel, send_rights)        \
   X(channel, receive_rights) X(channel, creator_pc)                                                               \
   X(context, parent) X(context, scope) X(context, deadline) X(context, sources)                            \
-  X(fiber, shared_len) X(fiber, shared)
+  X(fiber, shared_len) X(fiber, shared) X(channel, timers)
 
 #define FIBERPROF_FIELD_ENUM(structure, field) FIBERPROF_FIELD_##structure##_##field,
 enum fiberprof_field_index { FIBERPROF_FIELDS(FIBERPROF_FIELD_ENUM) FIBERPROF_FIELD_COUNT };

@@ -50,6 +50,7 @@ struct Layout {
   FIBER_SAME(ChannelCore, capacity, channel, capacity);
   FIBER_SAME(ChannelCore, receivers, channel, receivers);
   FIBER_SAME(ChannelCore, closed, channel, closed);
+  FIBER_SAME(ChannelCore, timers, channel, timers);
   FIBER_SAME(ChannelCore, rights, channel, send_rights);
   FIBER_SAME(ChannelCore, creator_pc, channel, creator_pc);
   FIBER_SAME(ContextCore, object, context, object);
