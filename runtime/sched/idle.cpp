@@ -14,6 +14,11 @@ namespace fiber::detail {
 namespace {
 
 constexpr int kStealRounds = 4;
+constexpr int kStillPauses = 100;  // 1 to 4 us
+// After a wake-up that found nothing to steal, a processor does without the next few for a fiber it is about to run
+// itself, more of them each time. In return somebody who sleeps looks around this often.
+constexpr std::uint32_t kMostSkippedWakes = 4096;
+constexpr std::uint64_t kNap = 1'000'000;
 // So many idle threads beyond one per processor are kept for the next blocking sections.
 constexpr std::uint32_t kSpareWorkers = 8;
 
@@ -64,6 +69,7 @@ void Scheduler::wake_one() {
     return;
   }
   worker->spinning = true;
+  worker->woken_in_vain = true;
   assign(worker, processor);
 }
 
@@ -208,21 +214,47 @@ void Scheduler::poll_network() {
   if (poller_.release()) wake_one();
 }
 
+// Steals happen only when a processor has nothing to do. With more fibers here than there, these would wait longer
+// for their turn.
+void Scheduler::balance(Processor* processor, Processor* other) {
+  constexpr std::uint32_t kMostAtOnce = 256;
+  const std::uint32_t mine = processor->queue.size(), theirs = other->queue.size();
+  if (theirs > mine + mine / 8 + 64) {
+    other->queue.share_backlog(processor->queue, std::min((theirs - mine) / 2, kMostAtOnce));
+  }
+}
+
 Fiber* Scheduler::look_once(Worker* worker) {
   Processor* processor = worker->processor;
   run_due_timers(processor);
   if (processor->tick % kFairnessTick == 0) {
     // One of the others, in turn: its processor may be busy with a fiber that does not yield.
-    run_due_timers(processors_[processor->tick / kFairnessTick % processor_count_].get());
+    Processor* other = processors_[processor->tick / kFairnessTick % processor_count_].get();
+    run_due_timers(other);
+    balance(processor, other);
     poll_network();
     if (Fiber* fiber = pop_global(processor)) return fiber;
   }
-  if (Fiber* fiber = pop_local(processor)) return fiber;
+  if (Fiber* fiber = processor->queue.pop()) return fiber;
   if (Fiber* fiber = pop_global(processor)) return fiber;
   poll_network();
-  if (Fiber* fiber = pop_local(processor)) return fiber;
-  return run_all_due_timers() ? pop_local(processor) : nullptr;
+  if (Fiber* fiber = processor->queue.pop()) return fiber;
+  return run_all_due_timers() ? processor->queue.pop() : nullptr;
 }
+
+namespace {
+
+// Whether the processor goes on running one fiber for a few microseconds; it looks for as long.
+bool stands_still(const Processor& processor) {
+  const std::uint64_t switches = __atomic_load_n(&processor.record.switches, __ATOMIC_RELAXED);
+  for (int i = 0; i < kStillPauses; ++i) {
+    cpu_pause();
+    if (__atomic_load_n(&processor.record.switches, __ATOMIC_RELAXED) != switches) return false;
+  }
+  return true;
+}
+
+}  // namespace
 
 Fiber* Scheduler::steal(Worker* worker) {
   Processor* own = worker->processor;
@@ -232,8 +264,10 @@ Fiber* Scheduler::steal(Worker* worker) {
       Processor* victim = processors_[(start + i) % processor_count_].get();
       if (victim == own) continue;
       Fiber* fiber = victim->queue.steal_into(own->queue);
-      // What the victim is about to run next is taken only in the last round: its data is in that CPU's cache.
-      if (fiber == nullptr && round == kStealRounds - 1) fiber = victim->next.exchange(nullptr, std::memory_order_acq_rel);
+      // What the victim is about to run next is in that CPU's cache: it is taken last, and only if nothing moves there.
+      if (fiber == nullptr && round == kStealRounds - 1 && victim->queue.has_next() && stands_still(*victim)) {
+        fiber = victim->queue.steal_next();
+      }
       if (fiber != nullptr) {
         publish(own->record.steals, own->record.steals + 1);
         return fiber;
@@ -270,10 +304,19 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
         if (2 * spinning_.load(std::memory_order_relaxed) < busy) start_spinning(worker);
       }
       if (worker->spinning) fiber = steal(worker);
+      if (fiber != nullptr && wakes_to_skip_.load(std::memory_order_relaxed) != 0) {
+        wakes_to_skip_.store(0, std::memory_order_relaxed);
+      }
     }
     if (fiber != nullptr) {
+      worker->woken_in_vain = false;
       stop_spinning(worker);
       return fiber;
+    }
+    if (worker->woken_in_vain) {
+      worker->woken_in_vain = false;
+      const std::uint32_t skipped = wakes_to_skip_.load(std::memory_order_relaxed);
+      wakes_to_skip_.store(std::min(2 * skipped + 8, kMostSkippedWakes), std::memory_order_relaxed);
     }
 
     give_back(worker);
@@ -302,6 +345,9 @@ bool Scheduler::sleep_in_poller(Worker* worker) {
   if (!work_visible() && !stopping()) {
     const std::uint64_t now = now_ns();
     timeout = earliest == TimerHeap::kNever ? kLong : (earliest > now ? earliest - now : 0);
+    if (wakes_to_skip_.load(std::memory_order_relaxed) != 0 && idle_processors() < processor_count_) {
+      timeout = std::min(timeout, kNap);
+    }
   }
   FIBER_EMIT(worker_idle, worker->record.tid, kNone);
   const int events = poller_.wait_events(timeout);
@@ -311,6 +357,7 @@ bool Scheduler::sleep_in_poller(Worker* worker) {
   FIBER_EMIT(worker_wake, worker->record.tid, worker->processor == nullptr ? kNone : worker->processor->record.index);
   // Counts as looking for work: when it finds some, the next worker is woken and takes over epoll.
   if (worker->processor != nullptr) start_spinning(worker);
+  worker->woken_in_vain = true;
   poller_.dispatch(events);
   // Without a processor, this worker goes to sleep on its futex: fine while all processors are busy, but one may have
   // become idle just now, and its worker gone to sleep because epoll was taken. Then nobody would be left to look after

@@ -92,16 +92,14 @@ void Scheduler::run(const Options& options, std::function<void()> main_fiber) {
   if (running_.exchange(true)) fatal("fiber::run called while the runtime runs already");
   options_ = options;
   processor_count_ = options.processors;
+  asymmetric_init();
   if (!poller_.open()) fatal("cannot set up epoll: %s", std::strerror(errno));
   pool_.use_stack_size(options.stack_size);
   std::vector<Processor*> published;
   idle_processor_list_ = nullptr;
   for (unsigned i = 0; i < processor_count_; ++i) {
-    if (i == processors_.size()) {
-      processors_.push_back(std::make_unique<Processor>());
-    } else {
-      processors_[i]->reset();
-    }
+    if (i == processors_.size()) processors_.push_back(std::make_unique<Processor>());
+    processors_[i]->reset(processor_count_ > 1);
     processors_[i]->record.index = i;
     processors_[i]->record.worker = kNone;
     published.push_back(processors_[i].get());

@@ -9,7 +9,7 @@
 
 #include "context/sanitizer.h"
 #include "sched/fiber_pool.h"
-#include "sched/run_queue.h"
+#include "sched/local_queue.h"
 #include "sched/spinlock.h"
 #include "stack/overflow.h"
 #include "time/timers.h"
@@ -31,11 +31,9 @@ struct Sampler {
 struct alignas(128) Processor {
   fiberprof_processor record{};
   Worker* worker = nullptr;
-  // The fiber readied last runs next: it finds its data in the cache. Thieves may take it, hence atomic.
-  std::atomic<Fiber*> next{nullptr};
-  RunQueue queue;
-  std::uint32_t tick = 0;         // scheduling decisions taken
-  std::uint32_t next_streak = 0;  // how often in a row `next` went before the queue
+  LocalQueue queue;
+  std::uint32_t tick = 0;           // scheduling decisions taken
+  std::uint32_t wakes_to_skip = 0;  // see Scheduler::enqueue
   FiberBatch free;  // for the next fibers spawned here
   Sampler sampler;
   // Not 0: its worker is in this blocking section; whoever swaps it to 0 owns the processor.
@@ -55,14 +53,12 @@ struct alignas(128) Processor {
   std::uint64_t seen_parks = 0;
 
   // As new, for another run. Threads that earlier runs left behind may still try to take `blocking` back, in vain.
-  void reset() {
-    while (queue.pop() != nullptr) {
-    }
-    next.store(nullptr, std::memory_order_relaxed);
+  void reset(bool thieves) {
+    queue.reset(thieves);
     blocking.store(0, std::memory_order_relaxed);
     record = {};
     worker = nullptr;
-    tick = next_streak = 0;
+    tick = wakes_to_skip = 0;
     free = {};
     timers.clear();
     sampler.countdown = 0;
@@ -75,7 +71,7 @@ struct alignas(128) Processor {
     overrun_told = false;
   }
 
-  std::uint32_t depth() const { return queue.size() + (next.load(std::memory_order_relaxed) != nullptr ? 1 : 0); }
+  std::uint32_t depth() const { return queue.size(); }
 };
 
 // What must be done with the fiber that was switched away from, once it really is off its stack.
@@ -97,6 +93,7 @@ struct alignas(64) Worker {
   AfterSwitch after;
   ExceptionState* exceptions = nullptr;  // this thread's
   bool spinning = false;                 // looks for work; counted in Scheduler::spinning
+  bool woken_in_vain = false;            // somebody woke it to look for work, and it has not found any yet
   bool in_blocking = false;              // in a blocking section: `processor` may be somebody else's by now
   std::uint64_t blocking_token = 0;
   std::uint64_t blocking_started = 0;

@@ -38,6 +38,14 @@ class BasicRunQueue {
     return Element{};
   }
 
+  // Owner only, while there are no thieves at all: the same without the locked instruction.
+  Element pop_alone() {
+    const std::uint32_t head = head_.load(std::memory_order_relaxed);
+    if (head == tail_.load(std::memory_order_relaxed)) return Element{};
+    head_.store(head + 1, std::memory_order_relaxed);
+    return slots_[head % kCapacity].load(std::memory_order_relaxed);
+  }
+
   // Owner only. Takes the older half off a full ring, to move it to the global queue. Returns how many went to `out`.
   std::uint32_t pop_half(Element* out) { return grab(out); }
 

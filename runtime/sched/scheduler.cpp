@@ -28,25 +28,30 @@ void Scheduler::push_global(Fiber* fiber) {
 }
 
 void Scheduler::push_local(Processor* processor, Fiber* fiber, ReadyHint hint) {
-  if (hint == ReadyHint::next) {
-    fiber = processor->next.exchange(fiber, std::memory_order_acq_rel);
-    if (fiber == nullptr) return;
+  switch (hint) {
+    case ReadyHint::next:
+      return processor->queue.push_next(fiber);
+    case ReadyHint::last:
+      return processor->queue.push_last(fiber);
+    case ReadyHint::spawned:
+      return processor->queue.push_spawned(fiber);
   }
-  if (processor->queue.push(fiber)) return;
-  FiberList overflow;
-  std::array<Fiber*, RunQueue::kCapacity / 2> half;
-  const std::uint32_t count = processor->queue.pop_half(half.data());
-  for (std::uint32_t i = 0; i < count; ++i) overflow.push(half[i]);
-  overflow.push(fiber);
-  std::lock_guard guard(lock_);
-  while (Fiber* moved = overflow.pop()) global_.push(moved);
-  global_size_.store(global_.size, std::memory_order_seq_cst);
 }
 
 void Scheduler::enqueue(Fiber* fiber, ReadyHint hint) {
   Worker* worker = this_worker();
   if (worker != nullptr && worker->processor != nullptr && !worker->in_blocking) {
-    push_local(worker->processor, fiber, hint);
+    Processor* processor = worker->processor;
+    push_local(processor, fiber, hint);
+    if (hint == ReadyHint::next && processor_count_ > 1) {
+      // The fiber that runs will most likely park in a moment, and then this one runs here: whoever is woken for it finds
+      // nothing. When that has happened lately, wake for one in so many; a sleeper's nap is the safety net.
+      if (processor->wakes_to_skip != 0) {
+        --processor->wakes_to_skip;
+        return;
+      }
+      processor->wakes_to_skip = wakes_to_skip_.load(std::memory_order_relaxed);
+    }
   } else {
     push_global(fiber);
   }
@@ -62,9 +67,9 @@ Fiber* Scheduler::pop_global(Processor* processor) {
   std::uint32_t share = global_.size / processor_count_ + 1;
   if (share > RunQueue::kCapacity / 2) share = RunQueue::kCapacity / 2;
   while (share-- > 1) {
-    Fiber* fiber = global_.head;
-    if (fiber == nullptr || !processor->queue.push(fiber)) break;
-    global_.pop();
+    Fiber* fiber = global_.pop();
+    if (fiber == nullptr) break;
+    processor->queue.push_last(fiber);
   }
   global_size_.store(global_.size, std::memory_order_seq_cst);
   return first;

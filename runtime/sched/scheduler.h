@@ -22,34 +22,13 @@
 #include "fiber/runtime.h"
 #include "net/poller.h"
 #include "sched/clock.h"
+#include "sched/fiber_list.h"
 #include "sched/fiber_pool.h"
 #include "sched/park.h"
 #include "sched/processor.h"
 #include "sched/this_worker.h"
 
 namespace fiber::detail {
-
-// A singly linked list of fibers with both ends.
-struct FiberList {
-  Fiber* head = nullptr;
-  Fiber* tail = nullptr;
-  std::uint32_t size = 0;
-  void push(Fiber* fiber) {
-    fiber->next = nullptr;
-    (tail == nullptr ? head : tail->next) = fiber;
-    tail = fiber;
-    ++size;
-  }
-  Fiber* pop() {
-    Fiber* fiber = head;
-    if (fiber != nullptr) {
-      head = fiber->next;
-      if (head == nullptr) tail = nullptr;
-      --size;
-    }
-    return fiber;
-  }
-};
 
 class Scheduler {
  public:
@@ -108,8 +87,8 @@ class Scheduler {
   Fiber* find_runnable(Worker* worker);
   Fiber* look_once(Worker* worker);
   Fiber* steal(Worker* worker);
+  void balance(Processor* processor, Processor* other);
   Fiber* pop_global(Processor* processor);
-  Fiber* pop_local(Processor* processor);
   void finish_switch_slow(Worker* worker, const AfterSwitch& after);
   void poll_network();
   bool sleep_in_poller(Worker* worker);
@@ -150,6 +129,7 @@ class Scheduler {
 
   std::atomic<std::uint32_t> idle_processor_count_{0};
   std::atomic<std::uint32_t> spinning_{0};
+  std::atomic<std::uint32_t> wakes_to_skip_{0};  // see enqueue
   std::atomic<std::uint32_t> blocking_fibers_{0};
   std::atomic<std::uint32_t> worker_threads_{0};
   std::atomic<std::uint32_t> done_{0};  // futex: 1 when the main fiber has returned

@@ -17,8 +17,6 @@
 #include "sched/join.h"
 #include "sched/scheduler.h"
 #include "sched/switch.h"
-#include "sync/locals.h"
-#include "sync/shared_holds.h"
 
 namespace fiber {
 
@@ -73,7 +71,7 @@ NewFiber new_fiber(std::size_t closure_size, std::size_t closure_align, Body bod
   return {fiber, fiber->closure};
 }
 
-void start_fiber(Fiber* fiber) { Scheduler::instance().enqueue(fiber, ReadyHint::last); }
+void start_fiber(Fiber* fiber) { Scheduler::instance().enqueue(fiber, ReadyHint::spawned); }
 
 std::uint64_t fiber_id(const Fiber* fiber) { return fiber->record.id; }
 
@@ -121,7 +119,6 @@ Status join_wait_limited(JoinCore* core, const Limit& limit) {
 }
 
 void join_finish(JoinCore* core) {
-  if (Fiber* self = this_fiber(); self->locals != nullptr) [[unlikely]] end_of_locals(self);
   join::finish(core->waiter, [](std::uintptr_t waiter) { claim(*reinterpret_cast<Claim*>(waiter), 0); });
 }
 
@@ -195,8 +192,6 @@ extern "C" __attribute__((visibility("hidden"))) void fiber_main(void* argument)
   sanitizer::arrived(self->sanitizer);
   scheduler.finish_switch();
   self->body(self->closure);
-  if (self->locals != nullptr) [[unlikely]] end_of_locals(self);
-  if (self->record.shared_len != 0) [[unlikely]] forget_shared(self);
   FIBER_EMIT(exit, self->record.id);
   set_state(self, FIBERPROF_FIBER_DEAD);
   scheduler.leave(self, {AfterSwitch::Kind::recycle, self, nullptr});

@@ -11,23 +11,8 @@ namespace fiber::detail {
 // Every so many decisions a processor looks at the global queue, timers and sockets first. Prime, as in Go, so that it
 // does not fall into step with a program's own pattern.
 inline constexpr std::uint32_t kFairnessTick = 61;
-// How often a freshly readied fiber may go before the queue in a row: two fibers that keep waking each other would
-// otherwise starve the rest.
-inline constexpr std::uint32_t kMaxNextStreak = 64;
 // How many decisions apart the clock is read while timers are armed: 22 ns spread over 8.
 inline constexpr std::uint32_t kTimerTick = 8;
-
-[[gnu::always_inline]] inline Fiber* Scheduler::pop_local(Processor* processor) {
-  Fiber* fiber = processor->next.load(std::memory_order_relaxed);
-  if (fiber != nullptr && ++processor->next_streak <= kMaxNextStreak) {
-    fiber = processor->next.exchange(nullptr, std::memory_order_acq_rel);
-    if (fiber != nullptr) return fiber;
-  }
-  processor->next_streak = 0;
-  fiber = processor->queue.pop();
-  if (fiber != nullptr) return fiber;
-  return processor->next.exchange(nullptr, std::memory_order_acq_rel);
-}
 
 [[gnu::always_inline]] inline void Scheduler::start_running(Worker* worker, Fiber* fiber) {
   Processor* processor = worker->processor;
@@ -61,7 +46,7 @@ inline constexpr std::uint32_t kTimerTick = 8;
     const std::uint32_t tick = ++processor->tick;
     const bool timers_due = tick % kTimerTick == 0 && processor->timers.earliest() != TimerHeap::kNever &&
                             processor->timers.earliest() <= now_ns();
-    if (tick % kFairnessTick != 0 && !timers_due) next = pop_local(processor);
+    if (tick % kFairnessTick != 0 && !timers_due) next = processor->queue.pop();
   }
   if (next != nullptr) {
     start_running(worker, next);

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A list of fibers, linked through Fiber::next: first in, first out. Not thread-safe.
+#pragma once
+
+#include <cstdint>
+
+#include "sched/fiber.h"
+
+namespace fiber::detail {
+
+struct FiberList {
+  Fiber* head = nullptr;
+  Fiber* tail = nullptr;
+  std::uint32_t size = 0;
+  void push(Fiber* fiber) {
+    fiber->next = nullptr;
+    (tail == nullptr ? head : tail->next) = fiber;
+    tail = fiber;
+    ++size;
+  }
+  Fiber* pop() {
+    Fiber* fiber = head;
+    if (fiber != nullptr) {
+      head = fiber->next;
+      if (head == nullptr) tail = nullptr;
+      --size;
+    }
+    return fiber;
+  }
+};
+
+}  // namespace fiber::detail

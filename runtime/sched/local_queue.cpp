@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "sched/local_queue.h"
+
+#include <algorithm>
+
+#include "registry/registry.h"
+
+namespace fiber::detail {
+
+void LocalQueue::reset(bool thieves) {
+  thieves_ = false;
+  while (pop() != nullptr) {
+  }
+  next_streak_ = turn_ = 0;
+  thieves_ = thieves;
+  next_contended_.store(!asymmetric_available(), std::memory_order_relaxed);
+}
+
+Fiber* LocalQueue::pop_spawned() {
+  const std::uint64_t clock = coarse_clock();
+  if (clock - last_aged_ >= kAgingPeriod) [[unlikely]] {
+    last_aged_ = clock;
+    const Fiber* oldest = spawned_.peek_oldest();
+    if (oldest != nullptr && clock - __atomic_load_n(&oldest->record.since, __ATOMIC_RELAXED) >= kOld) {
+      return spawned_.take_oldest();
+    }
+  }
+  return thieves_ ? spawned_.pop_newest() : spawned_.pop_newest_alone();
+}
+
+Fiber* LocalQueue::pop_rest() {
+  if (backlog_size_.load(std::memory_order_relaxed) != 0) {
+    if (Fiber* fiber = refill(ring_)) return fiber;
+  }
+  while (spawned_.size() != 0) {
+    if (Fiber* fiber = pop_spawned()) return fiber;
+  }
+  return next_.load(std::memory_order_relaxed) != nullptr ? swap_next(nullptr) : nullptr;
+}
+
+void LocalQueue::push_backlog(Fiber* fiber) {
+  std::lock_guard guard(backlog_lock_);
+  backlog_.push(fiber);
+  backlog_size_.store(backlog_.size, std::memory_order_relaxed);
+}
+
+Fiber* LocalQueue::refill(RunQueue& ring) {
+  std::lock_guard guard(backlog_lock_);
+  Fiber* first = backlog_.pop();
+  if (first == nullptr) return nullptr;
+  for (std::uint32_t moved = std::min(backlog_.size, RunQueue::kCapacity / 2); moved-- > 0;) {
+    Fiber* fiber = backlog_.head;
+    if (!ring.push(fiber)) break;
+    backlog_.pop();
+  }
+  backlog_size_.store(backlog_.size, std::memory_order_relaxed);
+  return first;
+}
+
+Fiber* LocalQueue::steal_into(LocalQueue& thief) {
+  if (Fiber* fiber = ring_.steal_into(thief.ring_)) return fiber;
+  if (backlog_size_.load(std::memory_order_relaxed) != 0) {
+    if (Fiber* fiber = refill(thief.ring_)) return fiber;
+  }
+  return spawned_.size() == 0 ? nullptr : spawned_.take_oldest();
+}
+
+void LocalQueue::share_backlog(LocalQueue& thief, std::uint32_t count) {
+  FiberList moved;
+  {
+    std::lock_guard guard(backlog_lock_);
+    for (; count != 0 && backlog_.head != nullptr; --count) moved.push(backlog_.pop());
+    backlog_size_.store(backlog_.size, std::memory_order_relaxed);
+  }
+  while (Fiber* fiber = moved.pop()) thief.push_last(fiber);
+}
+
+Fiber* LocalQueue::steal_next() {
+  if (!asymmetric_available()) return next_.exchange(nullptr, std::memory_order_acq_rel);
+  bool alone = false;
+  if (!next_contended_.compare_exchange_strong(alone, true, std::memory_order_acq_rel)) return nullptr;
+  heavy_barrier();
+  // The owner is either past its few instructions, or in them now, or will see that it must lock.
+  for (int i = 0; next_busy_.load(std::memory_order_acquire); ++i) i < 100 ? cpu_pause() : static_cast<void>(sched_yield());
+  Fiber* fiber = next_.exchange(nullptr, std::memory_order_acq_rel);
+  next_contended_.store(false, std::memory_order_release);
+  return fiber;
+}
+
+}  // namespace fiber::detail

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A processor's own runnable fibers, and in which order they run:
+//
+//   next      the fiber readied last: it works on what the one before it has just made. A streak of it is bounded.
+//   spawned   a few fibers that have not run yet, newest first (spawn_deque.h); more of them go to the ring
+//   ring      everybody else, in the order they became runnable; what does not fit goes to the backlog, a list without
+//             bound behind it
+//
+// Spawned and other fibers take turns, and a spawned one that has become old goes before the newest.
+//
+// The owner is the worker that holds the processor. Thieves are other workers; with a single processor there are none,
+// and the owner does without locked instructions (5 ns each).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+
+#include "sched/asymmetric.h"
+#include "sched/fiber_list.h"
+#include "sched/run_queue.h"
+#include "sched/spawn_deque.h"
+#include "sched/spinlock.h"
+
+namespace fiber::detail {
+
+class LocalQueue {
+ public:
+  // Empties it. `thieves`: whether other workers will look here.
+  void reset(bool thieves);
+
+  // --- owner -------------------------------------------------------------------------------------------------------
+  // Runs before all others. Whom it displaces goes last.
+  void push_next(Fiber* fiber) {
+    if (Fiber* displaced = swap_next(fiber)) push_last(displaced);
+  }
+  void push_last(Fiber* fiber) {
+    if (backlog_size_.load(std::memory_order_relaxed) != 0 || !ring_.push(fiber)) [[unlikely]] push_backlog(fiber);
+  }
+  void push_spawned(Fiber* fiber) {
+    if (!spawned_.push(fiber)) [[unlikely]] push_last(fiber);
+  }
+  // Null: none.
+  [[gnu::always_inline]] Fiber* pop() {
+    if (next_.load(std::memory_order_relaxed) != nullptr && ++next_streak_ <= kMaxNextStreak) {
+      if (Fiber* fiber = swap_next(nullptr)) return fiber;
+    }
+    next_streak_ = 0;
+    const bool spawned_first = (++turn_ & 1) != 0;
+    if (spawned_first && spawned_.size() != 0) [[unlikely]] {
+      if (Fiber* fiber = pop_spawned()) return fiber;
+    }
+    if (Fiber* fiber = pop_ring()) return fiber;
+    return pop_rest();
+  }
+
+  // --- thieves -----------------------------------------------------------------------------------------------------
+  // Moves about half of this queue to `thief`, whose owner is the caller, and returns one of them to run. Null: nothing
+  // here, or somebody else was faster. `thief` must be empty.
+  Fiber* steal_into(LocalQueue& thief);
+  // The same from the backlog alone, at most `count` fibers, to a thief that has work of its own.
+  void share_backlog(LocalQueue& thief, std::uint32_t count);
+  // The fiber in `next`, which is left to its processor as long as that seems to get round to it: 1 to 3 us.
+  Fiber* steal_next();
+
+  // --- any thread --------------------------------------------------------------------------------------------------
+  bool has_next() const { return next_.load(std::memory_order_relaxed) != nullptr; }
+  // How many are runnable here; exact only for the owner.
+  std::uint32_t size() const {
+    return ring_.size() + spawned_.size() + backlog_size_.load(std::memory_order_relaxed) + (has_next() ? 1 : 0);
+  }
+
+ private:
+  // How often in a row `next` may go first: two fibers that keep waking each other would otherwise starve the rest.
+  static constexpr std::uint32_t kMaxNextStreak = 64;
+  // Once in a period the oldest of the spawned goes first, if it is old. Each time opens another subtree of a tree of
+  // fibers, of which then more exist at a time: every 32nd turn made the walk over a million a breadth-first one, with
+  // 800,000 stacks, and every 1024th still 250,000. Nanoseconds.
+  static constexpr std::uint64_t kAgingPeriod = 10'000'000;
+  static constexpr std::uint64_t kOld = 50'000'000;
+
+  // Owner. Puts `fiber` into `next` and returns what was there. Against the rare thief the owner announces itself
+  // instead of locking: a thief first makes itself known, then lets the kernel order the two (steal_next).
+  [[gnu::always_inline]] Fiber* swap_next(Fiber* fiber) {
+    Fiber* old;
+    if (!thieves_) {
+      old = next_.load(std::memory_order_relaxed);
+      next_.store(fiber, std::memory_order_relaxed);
+      return old;
+    }
+    next_busy_.store(true, std::memory_order_relaxed);
+    light_barrier();
+    if (!next_contended_.load(std::memory_order_relaxed)) [[likely]] {
+      old = next_.load(std::memory_order_relaxed);
+      next_.store(fiber, std::memory_order_release);
+    } else {
+      old = next_.exchange(fiber, std::memory_order_acq_rel);
+    }
+    next_busy_.store(false, std::memory_order_release);
+    return old;
+  }
+  [[gnu::always_inline]] Fiber* pop_ring() { return thieves_ ? ring_.pop() : ring_.pop_alone(); }
+  Fiber* pop_spawned();
+  Fiber* pop_rest();
+  void push_backlog(Fiber* fiber);
+  // Moves the front of the backlog to `ring`, whose owner is the caller, and returns the first of it.
+  Fiber* refill(RunQueue& ring);
+
+  std::atomic<Fiber*> next_{nullptr};
+  std::atomic<bool> next_busy_{false};       // the owner is at `next`
+  std::atomic<bool> next_contended_{false};  // a thief is, or might be: locked instructions
+  bool thieves_ = false;
+  std::uint32_t next_streak_ = 0;
+  std::uint32_t turn_ = 0;
+  std::uint64_t last_aged_ = 0;
+  std::atomic<std::uint32_t> backlog_size_{0};
+  RunQueue ring_;
+  SpawnDeque spawned_;
+  SpinLock backlog_lock_;
+  FiberList backlog_;
+};
+
+}  // namespace fiber::detail

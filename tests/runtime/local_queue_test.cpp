@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A processor's queue as a whole: order for its owner, and every fiber taken once whoever takes it.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "sched/local_queue.h"
+
+using namespace fiber::detail;
+
+namespace {
+
+// Fibers that are only ever queued, with a count of how often each was taken.
+class Fibers {
+ public:
+  explicit Fibers(std::size_t count) : fibers_(new Fiber[count]), taken_(new std::atomic<int>[count]), count_(count) {
+    for (std::size_t i = 0; i < count; ++i) taken_[i] = 0;
+  }
+  Fiber* operator[](std::size_t index) { return &fibers_[index]; }
+  std::size_t index(const Fiber* fiber) const { return static_cast<std::size_t>(fiber - fibers_.get()); }
+  void take(const Fiber* fiber) { ++taken_[index(fiber)]; }
+  std::size_t size() const { return count_; }
+  std::size_t taken_once() const {
+    std::size_t once = 0;
+    for (std::size_t i = 0; i < count_; ++i) once += taken_[i] == 1;
+    return once;
+  }
+
+ private:
+  std::unique_ptr<Fiber[]> fibers_;
+  std::unique_ptr<std::atomic<int>[]> taken_;
+  std::size_t count_;
+};
+
+}  // namespace
+
+TEST(LocalQueue, RunsInTheOrderTheyBecameRunnableHoweverMany) {
+  Fibers fibers(5'000);
+  for (const bool thieves : {false, true}) {
+    auto queue = std::make_unique<LocalQueue>();
+    queue->reset(thieves);
+    for (std::size_t i = 0; i < 3'000; ++i) queue->push_last(fibers[i]);
+    for (std::size_t i = 0; i < 1'000; ++i) ASSERT_EQ(fibers.index(queue->pop()), i);
+    for (std::size_t i = 3'000; i < 5'000; ++i) queue->push_last(fibers[i]);
+    EXPECT_EQ(queue->size(), 4'000u);
+    for (std::size_t i = 1'000; i < 5'000; ++i) ASSERT_EQ(fibers.index(queue->pop()), i);
+    EXPECT_EQ(queue->pop(), nullptr);
+    EXPECT_EQ(queue->size(), 0u);
+  }
+}
+
+TEST(LocalQueue, TheNewestOfTheSpawnedGoesFirstAndOthersTakeTurnsWithThem) {
+  Fibers fibers(8);
+  LocalQueue queue;
+  queue.reset(true);
+  for (std::size_t i = 0; i < 4; ++i) queue.push_spawned(fibers[i]);
+  for (std::size_t i = 4; i < 8; ++i) queue.push_last(fibers[i]);
+  std::vector<std::size_t> order;
+  while (const Fiber* fiber = queue.pop()) order.push_back(fibers.index(fiber));
+  EXPECT_EQ(order, (std::vector<std::size_t>{3, 4, 2, 5, 1, 6, 0, 7}));
+}
+
+TEST(LocalQueue, AFiberReadiedByTheOneBeforeItRunsNextButNotForEver) {
+  Fibers fibers(3);
+  LocalQueue queue;
+  queue.reset(true);
+  queue.push_last(fibers[0]);
+  queue.push_next(fibers[1]);
+  EXPECT_EQ(queue.pop(), fibers[1]);
+  int in_a_row = 1;
+  queue.push_next(fibers[1]);
+  while (queue.pop() == fibers[1]) {
+    ++in_a_row;
+    queue.push_next(fibers[1]);
+    ASSERT_LT(in_a_row, 1'000);
+  }
+  EXPECT_EQ(queue.pop(), fibers[1]);
+  queue.push_next(fibers[1]);
+  queue.push_next(fibers[2]);
+  EXPECT_EQ(queue.pop(), fibers[2]);
+  EXPECT_EQ(queue.pop(), fibers[1]);
+  EXPECT_EQ(queue.pop(), nullptr);
+}
+
+TEST(LocalQueue, OwnerAndThievesTakeEachFiberOnce) {
+  asymmetric_init();
+  Fibers fibers(400'000);
+  auto queue = std::make_unique<LocalQueue>();
+  queue->reset(true);
+  std::atomic<bool> done{false};
+  std::vector<std::thread> thieves;
+  for (unsigned seed = 0; seed < 3; ++seed) {
+    thieves.emplace_back([&, seed] {
+      std::minstd_rand random(seed + 1);
+      auto own = std::make_unique<LocalQueue>();
+      own->reset(true);
+      while (!done || queue->size() != 0) {
+        Fiber* fiber = random() % 64 == 0 ? queue->steal_next() : queue->steal_into(*own);
+        if (fiber == nullptr) std::this_thread::yield();
+        for (; fiber != nullptr; fiber = own->pop()) fibers.take(fiber);
+      }
+    });
+  }
+  std::minstd_rand random(7);
+  for (std::size_t i = 0; i < fibers.size(); ++i) {
+    switch (random() % 4) {
+      case 0:
+        queue->push_next(fibers[i]);
+        break;
+      case 1:
+        queue->push_spawned(fibers[i]);
+        break;
+      default:
+        queue->push_last(fibers[i]);
+    }
+    // In waves, so that ring, deque and backlog fill up and run empty.
+    if (i / 4'000 % 2 == 1) {
+      for (int k = 0; k < 2; ++k) {
+        if (const Fiber* fiber = queue->pop()) fibers.take(fiber);
+      }
+    }
+  }
+  while (const Fiber* fiber = queue->pop()) fibers.take(fiber);
+  done = true;
+  for (std::thread& thief : thieves) thief.join();
+  EXPECT_EQ(fibers.taken_once(), fibers.size());
+}
