@@ -64,10 +64,11 @@ lint:
 	scripts/lint
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/gdb
 	install -m 755 $(B)/bin/fiberprof $(B)/bin/fiber-kvd $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 $(B)/lib/libfiberrt.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 755 $(B)/lib/libfiberrt.so $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 scripts/fiberprof-gdb.py $(DESTDIR)$(PREFIX)/share/gdb/
 	sed 's|@PREFIX@|$(PREFIX)|' runtime/fiberrt.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/fiberrt.pc
 	cp -r include/fiber include/fiberprof $(DESTDIR)$(PREFIX)/include/
 

@@ -108,6 +108,7 @@ enum fiberprof_processor_state { FIBERPROF_PROCESSOR_STATES(FIBERPROF_STATE_ENUM
 #include <stdint.h>
 
 #define FIBERPROF_NAME_SIZE 32 /* with the final zero */
+#define FIBERPROF_SHARED_MAX 4
 
 /* One fiber. What a switch writes comes first and fits one cache line. */
 struct fiberprof_fiber {
@@ -125,6 +126,9 @@ struct fiberprof_fiber {
   uint32_t worker;    /* index of the worker it is on, while running or blocking */
   uint64_t deadline;  /* while parked: CLOCK_MONOTONIC, ns, when this wait ends by itself; 0: never */
   uint64_t context;   /* while parked: address of the context whose cancellation ends this wait; 0: none */
+  uint32_t shared_len; /* how many times it holds a rwlock for reading */
+  uint32_t pad;
+  uint64_t shared[FIBERPROF_SHARED_MAX]; /* addresses of those rwlocks; 0: free. More than fit are only counted */
   /* constant through its life */
   uint64_t stack_low, stack_high; /* usable stack: [low, high) */
   uint64_t entry;                 /* code address: the spawned function */
@@ -150,6 +154,9 @@ struct fiberprof_arm {
  *     written after the object was acquired, and cleared, or handed over, before it is released. 0 may mean that it is
  *     being acquired at this moment. So if an owner and a fiber that waits for it have both not run between two reads
  *     (same `switches`, both parked), and the owner was the same in both, then it held the object all that time.
+ *   - the readers inside a rwlock are the fibers that have it in their `shared` (written after the lock was acquired, and
+ *     cleared before it is released), threads that are no fibers, fibers that ended without releasing it, and those that
+ *     hold more such locks than fit. So only if that many fibers have it there are all of them known.
  *   - `waiters` changes while `lock` is not 0, as do the links of the waiters, which lie on the waiters' stacks. A walk is
  *     a hint: check of every waiter that its fiber is parked with this object as its resource.
  *   - counts may be ahead of or behind the waiters by whoever is just changing them.
@@ -183,7 +190,7 @@ struct fiberprof_channel {
   uint64_t receivers;             /* address of the first fiberprof_waiter that waits for a value; 0: none */
   uint64_t last_receiver;         /* the runtime's own */
   uint32_t closed;
-  uint32_t pad;
+  uint32_t timers;         /* armed timers that will send by themselves */
   uint32_t send_rights;    /* handles alive that may send and close: Sender, Channel */
   uint32_t receive_rights; /* handles alive that may receive: Receiver, Channel */
   uint64_t creator_pc;     /* code address: where it was made */
@@ -241,7 +248,8 @@ struct fiberprof_worker {
   X(wait_group, tokens) X(semaphore, most) X(barrier, parties)                                                    \
   X(channel, length) X(channel, capacity) X(channel, receivers) X(channel, closed) X(channel, send_rights)        \
   X(channel, receive_rights) X(channel, creator_pc)                                                               \
-  X(context, parent) X(context, scope) X(context, deadline) X(context, sources)
+  X(context, parent) X(context, scope) X(context, deadline) X(context, sources)                            \
+  X(fiber, shared_len) X(fiber, shared) X(channel, timers)
 
 #define FIBERPROF_FIELD_ENUM(structure, field) FIBERPROF_FIELD_##structure##_##field,
 enum fiberprof_field_index { FIBERPROF_FIELDS(FIBERPROF_FIELD_ENUM) FIBERPROF_FIELD_COUNT };

@@ -3,6 +3,8 @@
 #include <cstddef>
 
 #include "chan/channel.h"
+#include "fiber/barrier.h"
+#include "fiber/semaphore.h"
 #include "fiber/sync.h"
 #include "sync/cancellation.h"
 
@@ -39,11 +41,16 @@ struct Layout {
 
   FIBER_SAME(WaitGroup, object_, wait_group, object);
   FIBER_SAME(WaitGroup, tokens_, wait_group, tokens);
+  FIBER_SAME(Semaphore, object_, semaphore, object);
+  FIBER_SAME(Semaphore, most_, semaphore, most);
+  FIBER_SAME(Barrier, object_, barrier, object);
+  FIBER_SAME(Barrier, parties_, barrier, parties);
   FIBER_SAME(ChannelCore, object, channel, object);
   FIBER_SAME(ChannelCore, length, channel, length);
   FIBER_SAME(ChannelCore, capacity, channel, capacity);
   FIBER_SAME(ChannelCore, receivers, channel, receivers);
   FIBER_SAME(ChannelCore, closed, channel, closed);
+  FIBER_SAME(ChannelCore, timers, channel, timers);
   FIBER_SAME(ChannelCore, rights, channel, send_rights);
   FIBER_SAME(ChannelCore, creator_pc, channel, creator_pc);
   FIBER_SAME(ContextCore, object, context, object);

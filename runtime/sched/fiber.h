@@ -45,7 +45,8 @@ struct alignas(64) Fiber {
   ExceptionState exceptions;
   bool has_exceptions = false;
   std::uint8_t blocking_depth = 0;
-  std::uint64_t parked_since = 0;  // coarse clock when the present wait began; kept, attached or not
+  struct Locals* locals = nullptr;  // null: none made yet
+  std::uint64_t parked_since = 0;   // coarse clock when the present wait began; kept, attached or not
   WaitTiming timing;
 };
 

@@ -17,6 +17,8 @@
 #include "sched/join.h"
 #include "sched/scheduler.h"
 #include "sched/switch.h"
+#include "sync/locals.h"
+#include "sync/shared_holds.h"
 
 namespace fiber {
 
@@ -119,6 +121,7 @@ Status join_wait_limited(JoinCore* core, const Limit& limit) {
 }
 
 void join_finish(JoinCore* core) {
+  if (Fiber* self = this_fiber(); self->locals != nullptr) [[unlikely]] end_of_locals(self);
   join::finish(core->waiter, [](std::uintptr_t waiter) { claim(*reinterpret_cast<Claim*>(waiter), 0); });
 }
 
@@ -192,6 +195,8 @@ extern "C" __attribute__((visibility("hidden"))) void fiber_main(void* argument)
   sanitizer::arrived(self->sanitizer);
   scheduler.finish_switch();
   self->body(self->closure);
+  if (self->locals != nullptr) [[unlikely]] end_of_locals(self);
+  if (self->record.shared_len != 0) [[unlikely]] forget_shared(self);
   FIBER_EMIT(exit, self->record.id);
   set_state(self, FIBERPROF_FIBER_DEAD);
   scheduler.leave(self, {AfterSwitch::Kind::recycle, self, nullptr});

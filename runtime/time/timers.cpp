@@ -87,9 +87,15 @@ bool TimerHeap::fire(std::uint64_t now) {
   bool any = false;
   while (!heap_.empty() && heap_.front().when <= now) {
     Timer* timer = heap_.front().timer;
+    const std::uint64_t due = timer->when, period = timer->period;
     remove(0);
     // Under the lock: once disarm has had it, the timer may be gone.
     timer->expired(*timer);
+    if (period != 0) {
+      timer->when = due + ((now - due) / period + 1) * period;
+      heap_.push_back({timer->when, timer});
+      sift_up(heap_.size() - 1);
+    }
     any = true;
   }
   if (any) publish_earliest();

@@ -23,7 +23,9 @@ struct Timer {
   std::uint64_t when = 0;  // CLOCK_MONOTONIC ns
   // Called once it is due, on any worker, under the heap's lock: it must not wait, and must not arm or disarm a timer.
   void (*expired)(Timer& timer) = nullptr;
-  TimerHeap* heap = nullptr;         // set by arm
+  // Not 0: goes off again that long after, and so on, until disarmed; times that have passed meanwhile are left out.
+  std::uint64_t period = 0;
+  TimerHeap* heap = nullptr;        // set by arm
   std::size_t position = kUnarmed;  // guarded by the heap's lock
 };
 

@@ -292,7 +292,8 @@ TEST(SyncMisuse, EndsWithAMessageThatNamesFiberAndObject) {
                  mutex.lock();
                  fiber::spawn({.name = "thief"}, [&] { mutex.unlock(); }).join();
                }),
-               "mutex 0x[0-9a-f]+ unlocked by somebody who does not hold it; its owner is fiber 1 \"main\" \\(fiber 2 \"thief\"\\)");
+               "mutex 0x[0-9a-f]+ unlocked by somebody who does not hold it; its owner is fiber 1 \"main\" \\(fiber 2 "
+               "\"thief\"\\)");
   EXPECT_DEATH(fiber::run([] {
                  fiber::Mutex mutex;
                  mutex.lock();
@@ -304,7 +305,8 @@ TEST(SyncMisuse, EndsWithAMessageThatNamesFiberAndObject) {
                  group.done();
                }),
                "wait group 0x[0-9a-f]+ has seen more done\\(\\) than add\\(\\): its count would be -1 \\(fiber 1");
-  EXPECT_DEATH(fiber::run([] { fiber::WaitGroup group(-3, "jobs"); }), "wait group 0x[0-9a-f]+ \"jobs\" made with a count of -3");
+  EXPECT_DEATH(fiber::run([] { fiber::WaitGroup group(-3, "jobs"); }),
+               "wait group 0x[0-9a-f]+ \"jobs\" made with a count of -3");
   EXPECT_DEATH(fiber::run([] {
                  fiber::WaitGroup group(1);
                  group.add(std::numeric_limits<std::int64_t>::max());
@@ -320,7 +322,8 @@ TEST(SyncMisuse, EndsWithAMessageThatNamesFiberAndObject) {
                  locked.receive();
                  mutex.unlock();
                }),
-               "mutex 0x[0-9a-f]+ \"accounts\" unlocked by somebody who does not hold it; its owner is thread [0-9]+ \\(fiber 1");
+               "mutex 0x[0-9a-f]+ \"accounts\" unlocked by somebody who does not hold it; its owner is thread [0-9]+ "
+               "\\(fiber 1");
   EXPECT_DEATH(fiber::Mutex().unlock(), "its owner is nobody \\(thread [0-9]+\\)");
   EXPECT_DEATH(fiber::run([] {
                  fiber::go({.name = "thrower"}, [] { throw std::runtime_error("oops"); });
