@@ -32,9 +32,21 @@ struct WaitQueue {
   Waiter* tail = nullptr;
 };
 
+// runtime/sched/object_lock.h
+struct ObjectLock {
+  std::atomic<std::uint8_t> word{0};   // 1: held by whoever exchanged it
+  std::atomic<std::uint8_t> held{0};   // 1: held by the processor it is biased to, or that processor is about to see
+  std::uint16_t unused = 0;
+  std::atomic<std::uint16_t> bias{0};  // index of a processor, plus one; 0: none
+  // guarded by `word`
+  std::uint16_t recent = 0;  // who locked it last, as in `bias`
+  std::uint16_t streak = 0;  // and how often in a row
+  std::uint16_t backoff = 0;
+};
+
 struct Object {
   ObjectKind kind;
-  std::atomic<std::uint32_t> lock{0};   // spin lock over the queue
+  ObjectLock lock;                      // over everything but the owner
   std::atomic<std::uint64_t> owner{0};  // fiber id, or that of a thread; 0: nobody
   WaitQueue waiters;
   const char* name;  // static lifetime; null: none

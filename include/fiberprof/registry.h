@@ -164,6 +164,7 @@ struct fiberprof_arm {
 struct fiberprof_object {
   uint32_t kind;        /* FIBERPROF_OBJECT_* */
   uint32_t lock;        /* not 0: the waiters are being changed */
+  uint64_t lock_state;  /* the runtime's own */
   uint64_t owner;       /* fiber id, or FIBERPROF_OWNER_THREAD and a tid; 0: nobody */
   uint64_t waiters;     /* address of the first fiberprof_waiter, in order of arrival; 0: nobody waits */
   uint64_t last_waiter; /* the runtime's own */

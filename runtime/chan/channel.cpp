@@ -20,14 +20,14 @@ Status wait_for_nothing(const Limit& limit) {
 }
 
 // As wait_in below, for waits that several parties may end. `waiter` is not queued yet.
-Status wait_in_claimed(ChannelCore* core, WaitQueue& queue, Reason reason, Waiter& waiter, SpinGuard& guard,
+Status wait_in_claimed(ChannelCore* core, WaitQueue& queue, Reason reason, Waiter& waiter, ObjectGuard& guard,
                        const Limit& limit) {
   Claim wait(waiter.fiber);
   waiter.wait = &wait;
   enqueue_waiter(queue, waiter);
   guard.unlock();
   const Status ended = status_of(park_claimed(reason, address_of(core), wait, limit));
-  SpinGuard finished(core->lock());  // the waker moves the value after it has won the claim
+  ObjectGuard finished(core->lock());  // the waker moves the value after it has won the claim
   remove_waiter(queue, waiter);
   if (ended != Status::done) return ended;
   return waiter.success ? Status::done : Status::closed;
@@ -35,7 +35,7 @@ Status wait_in_claimed(ChannelCore* core, WaitQueue& queue, Reason reason, Waite
 
 // Waits in `queue` until somebody completes the operation (done) or closes the channel. `guard` holds the lock.
 [[gnu::always_inline]] inline Status wait_in(ChannelCore* core, WaitQueue& queue, Reason reason, void* element,
-                                             SpinGuard& guard) {
+                                             ObjectGuard& guard) {
   Waiter waiter(this_fiber());
   waiter.element = element;
   if (waiter.fiber == nullptr) [[unlikely]]
@@ -45,7 +45,7 @@ Status wait_in_claimed(ChannelCore* core, WaitQueue& queue, Reason reason, Waite
   return waiter.success ? Status::done : Status::closed;
 }
 
-Status wait_in_limited(ChannelCore* core, WaitQueue& queue, Reason reason, void* element, SpinGuard& guard,
+Status wait_in_limited(ChannelCore* core, WaitQueue& queue, Reason reason, void* element, ObjectGuard& guard,
                        const Limit& limit) {
   Waiter waiter(this_fiber());
   waiter.element = element;
@@ -59,7 +59,7 @@ template <Wait wait>
   if (core == nullptr) [[unlikely]]
     return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit);
   Fiber* wake = nullptr;
-  SpinGuard guard(core->lock());
+  ObjectGuard guard(core->lock());
   Status result = try_send_locked(core, element, &wake);
   if (result == Status::done) {
     guard.unlock();
@@ -84,7 +84,7 @@ template <Wait wait>
   if (core == nullptr) [[unlikely]]
     return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit);
   Fiber* wake = nullptr;
-  SpinGuard guard(core->lock());
+  ObjectGuard guard(core->lock());
   Status result = try_receive_locked(core, element, &wake);
   if (result == Status::done) {
     guard.unlock();
@@ -196,7 +196,7 @@ Status channel_receive_limited(ChannelCore* core, void* element, const Limit& li
 
 void channel_close(ChannelCore* core) {
   if (core == nullptr) fatal("close of a nil channel");
-  SpinGuard guard(core->lock());
+  ObjectGuard guard(core->lock());
   if (core->closed != 0) {
     guard.unlock();
     fatal("close of closed %s", describe(core->object).c_str());

@@ -25,7 +25,7 @@ struct ChannelCore {
   std::byte* buffer = nullptr;  // capacity slots, behind this object
   ElementType type{};
 
-  SpinWord& lock() { return object.lock; }
+  ObjectLock& lock() { return object.lock; }
   WaitQueue& senders() { return object.waiters; }
   void* slot(std::size_t index) { return buffer + index * type.size; }
 };

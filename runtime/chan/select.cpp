@@ -22,20 +22,21 @@ constexpr std::size_t kOnStack = 8;
 struct Scratch {
   Waiter waiter;
   ChannelCore* lock_order = nullptr;
+  LockByte* held = nullptr;  // of lock_order
   fiberprof_arm visible{};
 };
 
 void lock_all(Scratch* scratch, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     ChannelCore* core = scratch[i].lock_order;
-    if (core != nullptr && (i == 0 || core != scratch[i - 1].lock_order)) spin_lock(core->lock());
+    if (core != nullptr && (i == 0 || core != scratch[i - 1].lock_order)) scratch[i].held = &lock_object(core->lock());
   }
 }
 
 void unlock_all(Scratch* scratch, std::size_t count) {
   for (std::size_t i = count; i-- > 0;) {
     ChannelCore* core = scratch[i].lock_order;
-    if (core != nullptr && (i == 0 || core != scratch[i - 1].lock_order)) spin_unlock(core->lock());
+    if (core != nullptr && (i == 0 || core != scratch[i - 1].lock_order)) unlock_object(*scratch[i].held);
   }
 }
 

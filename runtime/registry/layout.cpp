@@ -28,7 +28,7 @@ struct Layout {
 
   static_assert(sizeof(Object) == sizeof(fiberprof_object));
   FIBER_SAME(Object, kind, object, kind);
-  FIBER_SAME(Object, lock, object, lock);
+  static_assert(offsetof(Object, lock) == offsetof(fiberprof_object, lock) && offsetof(ObjectLock, bias) == 4);
   FIBER_SAME(Object, owner, object, owner);
   FIBER_SAME(Object, waiters, object, waiters);
   FIBER_SAME(Object, name, object, name);

@@ -91,8 +91,8 @@ void park_until(Reason reason, std::uint64_t resource, Claim& wait, Deadline dea
 
 }  // namespace
 
-void park_locked(Reason reason, std::uint64_t resource, SpinWord& lock) {
-  park(reason, resource, {AfterSwitch::Kind::unlock, nullptr, &lock});
+void park_locked(Reason reason, std::uint64_t resource, LockByte& held) {
+  park(reason, resource, {AfterSwitch::Kind::unlock, nullptr, &held});
 }
 
 std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait) {

@@ -19,7 +19,7 @@
 #include "fiber/limit.h"
 #include "sched/claim.h"
 #include "sched/fiber.h"
-#include "sched/spinlock.h"
+#include "sched/object_lock.h"
 
 namespace fiber::detail {
 
@@ -33,8 +33,8 @@ struct Claim : BasicClaim<StdAtomics> {
 // thread. The claim may be gone as soon as this returns.
 bool claim(Claim& wait, std::uint32_t outcome);
 
-// Parks the calling fiber. `lock` is held, and is released once the fiber is off its stack.
-void park_locked(Reason reason, std::uint64_t resource, SpinWord& lock);
+// Parks the calling fiber. `held` is that of a lock it has, which is released once the fiber is off its stack.
+void park_locked(Reason reason, std::uint64_t resource, LockByte& held);
 
 // Parks until somebody has claimed; returns the outcome.
 std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait);

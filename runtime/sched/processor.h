@@ -80,12 +80,13 @@ struct AfterSwitch {
   enum class Kind : std::uint8_t { nothing, unlock, unlock_probed, commit, requeue, requeue_global, recycle };
   Kind kind = Kind::nothing;
   Fiber* fiber = nullptr;
-  void* argument = nullptr;  // unlock, unlock_probed: SpinWord*; commit: Claim*
+  void* argument = nullptr;  // unlock, unlock_probed: LockByte*; commit: Claim*
 };
 
 struct alignas(64) Worker {
   fiberprof_worker record{};
   std::uint32_t index = 0;
+  std::uint16_t bias = 0xffff;  // object_lock.h
   Processor* processor = nullptr;
   Fiber* current = nullptr;
   std::uintptr_t scheduler_context = 0;

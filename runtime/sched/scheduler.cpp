@@ -83,7 +83,7 @@ void Scheduler::finish_switch_slow(Worker* worker, const AfterSwitch& after) {
     case AfterSwitch::Kind::unlock:
       break;
     case AfterSwitch::Kind::unlock_probed:
-      spin_unlock(*static_cast<SpinWord*>(after.argument));
+      unlock_object(*static_cast<LockByte*>(after.argument));
       break;
     case AfterSwitch::Kind::commit:
       if (!static_cast<Claim*>(after.argument)->commit()) ready(after.fiber);
@@ -154,6 +154,7 @@ void Scheduler::blocking_begin(Worker* worker, Fiber* fiber) {
 #endif
   FIBER_EMIT(syscall_enter, fiber->record.id, processor->record.index);
   worker->in_blocking = true;
+  worker->bias = kNoBias;
   worker->blocking_token = (std::uint64_t{worker->index + 1} << 32) | ((worker->blocking_token + 1) & 0xffffffffu);
   // From here on the monitor may take the processor.
   processor->blocking.store(worker->blocking_token, std::memory_order_seq_cst);
@@ -169,6 +170,7 @@ void Scheduler::blocking_end(Worker* worker, Fiber* fiber) {
   bool resumed = kept;
   if (kept) {
     worker->in_blocking = false;
+    worker->bias = bias_of(processor);
     publish(processor->record.state, static_cast<std::uint32_t>(FIBERPROF_PROCESSOR_RUNNING));
   } else {
     {

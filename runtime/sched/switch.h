@@ -69,7 +69,7 @@ inline constexpr std::uint32_t kTimerTick = 8;
   Worker* worker = this_worker();
   const AfterSwitch after = worker->after;
   if (after.kind == AfterSwitch::Kind::unlock) [[likely]] {
-    spin_unlock(*static_cast<SpinWord*>(after.argument));
+    unlock_object(*static_cast<LockByte*>(after.argument));
     return false;
   }
   if (after.kind == AfterSwitch::Kind::nothing) return true;

@@ -15,7 +15,7 @@ bool Barrier::arrive_and_wait() {
 
 Status Barrier::arrive_and_wait(Limit limit, bool* last) {
   Waiter waiter(this_fiber());
-  SpinGuard guard(object_.lock);
+  ObjectGuard guard(object_.lock);
   const std::int64_t arrived = object_.count.load(std::memory_order_relaxed) + 1;
   if (last != nullptr) *last = arrived == parties_;
   if (arrived == parties_) {
@@ -31,7 +31,7 @@ Status Barrier::arrive_and_wait(Limit limit, bool* last) {
   const std::uint64_t round = round_;
   const Status status = wait_in(object_, waiter, Reason::BARRIER, guard, limit);
   if (status == Status::done) return status;
-  SpinGuard again(object_.lock);
+  ObjectGuard again(object_.lock);
   if (round_ != round) return Status::done;  // the last party counted this arrival
   object_.count.store(object_.count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
   return status;

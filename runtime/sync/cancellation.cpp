@@ -44,7 +44,7 @@ constexpr int kBatch = 64;
 
 void wake_waiters(ContextCore* scope) {
   for (;;) {
-    SpinGuard guard(scope->object.lock);
+    ObjectGuard guard(scope->object.lock);
     for (int i = 0; i < kBatch; ++i) {
       if (pop_waiter(scope->object.waiters) == nullptr) return;
     }
@@ -61,7 +61,7 @@ ContextCore* context_with_cancel(ContextCore* parent) {
     core->sources = 1;
     return core;
   }
-  SpinGuard guard(outer->object.lock);
+  ObjectGuard guard(outer->object.lock);
   if (outer->sources == 0) {
     core->object.count.store(outer->object.count.load(std::memory_order_relaxed), std::memory_order_relaxed);
     return core;
@@ -101,7 +101,7 @@ void context_release(ContextCore* core) {
 
 void context_cancel(ContextCore* core) {
   if (ContextCore* outer = core->outer()) {
-    SpinGuard guard(outer->object.lock);
+    ObjectGuard guard(outer->object.lock);
     unlink(outer, core);
   }
   context_retain(core);
@@ -110,7 +110,7 @@ void context_cancel(ContextCore* core) {
   ContextCore* todo = nullptr;
   do {
     {
-      SpinGuard guard(core->object.lock);
+      ObjectGuard guard(core->object.lock);
       if (core->sources != 0) {
         core->sources = 0;
         settle(core, deadline_passed(core) ? Why::deadline_exceeded : Why::cancelled);
@@ -151,7 +151,7 @@ bool context_enqueue(ContextCore* core, Waiter& waiter) {
   if (context_why(core) != Why::not_cancelled) return false;
   ContextCore* scope = core->scope;
   if (scope == nullptr) return true;
-  SpinGuard guard(scope->object.lock);
+  ObjectGuard guard(scope->object.lock);
   if (scope->sources == 0) return false;
   enqueue_waiter(scope->object.waiters, waiter);
   return true;
@@ -159,7 +159,7 @@ bool context_enqueue(ContextCore* core, Waiter& waiter) {
 
 void context_dequeue(ContextCore* core, Waiter& waiter) {
   if (core->scope == nullptr) return;
-  SpinGuard guard(core->scope->object.lock);
+  ObjectGuard guard(core->scope->object.lock);
   remove_waiter(core->scope->object.waiters, waiter);
 }
 

@@ -13,7 +13,7 @@ Status Condition::wait(std::unique_lock<Mutex>& lock, Limit limit) {
   Waiter waiter(this_fiber());
   Status status;
   {
-    SpinGuard guard(object_.lock);
+    ObjectGuard guard(object_.lock);
     // Nobody can notify before the waiter is in the queue: the guard is held until then.
     lock.unlock();
     status = wait_in(object_, waiter, Reason::CONDITION, guard, limit);
@@ -25,7 +25,7 @@ Status Condition::wait(std::unique_lock<Mutex>& lock, Limit limit) {
 void Condition::notify_one() {
   Fiber* woken = nullptr;
   {
-    SpinGuard guard(object_.lock);
+    ObjectGuard guard(object_.lock);
     Waiter* waiter = pop_waiter(object_.waiters);
     if (waiter != nullptr && waiter->wait == nullptr) woken = waiter->fiber;
   }
@@ -33,7 +33,7 @@ void Condition::notify_one() {
 }
 
 void Condition::notify_all() {
-  SpinGuard guard(object_.lock);
+  ObjectGuard guard(object_.lock);
   while (Waiter* waiter = pop_waiter(object_.waiters)) {
     // The waiter's memory is its own again as soon as it runs.
     if (waiter->wait == nullptr) ready(waiter->fiber, ReadyHint::last);

@@ -19,7 +19,7 @@ enum : std::int64_t { kFree = 0, kHeld = 1, kContended = 2 };
   }
   Waiter waiter(this_fiber());
   {
-    SpinGuard guard(object.lock);
+    ObjectGuard guard(object.lock);
     if (object.count.exchange(kContended, std::memory_order_acquire) == kFree) {
       if (object.waiters.head == nullptr) object.count.store(kHeld, std::memory_order_relaxed);
       object.owner.store(self, std::memory_order_relaxed);
@@ -80,7 +80,7 @@ void Mutex::unlock() {
   }
   Fiber* woken = nullptr;
   {
-    SpinGuard guard(object_.lock);
+    ObjectGuard guard(object_.lock);
     Waiter* next = pop_waiter(object_.waiters);
     if (next == nullptr) {
       object_.count.store(kFree, std::memory_order_release);

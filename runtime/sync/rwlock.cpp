@@ -58,7 +58,7 @@ void grant(Object& object, WakeList& woken) {
 void regrant(Object& object) {
   WakeList woken;
   {
-    SpinGuard guard(object.lock);
+    ObjectGuard guard(object.lock);
     grant(object, woken);
   }
   woken.wake_all(ReadyHint::last);
@@ -72,7 +72,7 @@ Status wait_for_turn(Object& object, Fiber* fiber, std::uint64_t self, bool writ
     fatal("%s locked for writing by somebody who holds it for reading", describe(object).c_str());
   }
   RwWaiter waiter(fiber, writer);
-  SpinGuard guard(object.lock);
+  ObjectGuard guard(object.lock);
   const std::int64_t inside = object.count.fetch_or(kWaiters, std::memory_order_acquire) & ~kWaiters;
   if (object.waiters.head == nullptr && (inside & kWriter) == 0 && (!writer || inside == 0)) {
     if (writer) object.owner.store(self, std::memory_order_relaxed);
@@ -126,7 +126,7 @@ void RwLock::unlock() {
   }
   WakeList woken;
   {
-    SpinGuard guard(object_.lock);
+    ObjectGuard guard(object_.lock);
     object_.count.fetch_sub(kWriter, std::memory_order_release);
     grant(object_, woken);
   }
@@ -171,7 +171,7 @@ void RwLock::unlock_shared() {
   }
   WakeList woken;
   {
-    SpinGuard guard(object_.lock);
+    ObjectGuard guard(object_.lock);
     object_.count.fetch_sub(1, std::memory_order_acq_rel);
     grant(object_, woken);
   }

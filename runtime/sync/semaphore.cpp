@@ -37,7 +37,7 @@ void Semaphore::check(std::int64_t count) const {
 
 bool Semaphore::try_acquire(std::int64_t count) {
   check(count);
-  SpinGuard guard(object_.lock);
+  ObjectGuard guard(object_.lock);
   const std::int64_t free = object_.count.load(std::memory_order_relaxed);
   if (object_.waiters.head != nullptr || free < count) return false;
   object_.count.store(free - count, std::memory_order_relaxed);
@@ -47,7 +47,7 @@ bool Semaphore::try_acquire(std::int64_t count) {
 Status Semaphore::acquire(std::int64_t count, Limit limit) {
   check(count);
   PermitWaiter waiter(this_fiber(), count);
-  SpinGuard guard(object_.lock);
+  ObjectGuard guard(object_.lock);
   const std::int64_t free = object_.count.load(std::memory_order_relaxed);
   if (object_.waiters.head == nullptr && free >= count) {
     object_.count.store(free - count, std::memory_order_relaxed);
@@ -58,7 +58,7 @@ Status Semaphore::acquire(std::int64_t count, Limit limit) {
     // Who gave up may have been the first, and the next may want less.
     WakeList woken;
     {
-      SpinGuard again(object_.lock);
+      ObjectGuard again(object_.lock);
       grant(object_, woken);
     }
     woken.wake_all(ReadyHint::last);
@@ -70,7 +70,7 @@ void Semaphore::release(std::int64_t count) {
   check(count);
   WakeList woken;
   {
-    SpinGuard guard(object_.lock);
+    ObjectGuard guard(object_.lock);
     const std::int64_t free = object_.count.load(std::memory_order_relaxed);
     if (count > most_ - free) bad_count(object_, "released beyond its maximum of", most_);
     object_.count.store(free + count, std::memory_order_relaxed);

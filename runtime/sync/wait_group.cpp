@@ -14,7 +14,7 @@ void WaitGroup::add(std::int64_t count) {
   while (!__builtin_add_overflow(before, count, &after) && after > 0) {
     if (object_.count.compare_exchange_weak(before, after, std::memory_order_acq_rel)) return;
   }
-  SpinGuard guard(object_.lock);
+  ObjectGuard guard(object_.lock);
   before = object_.count.fetch_add(count, std::memory_order_acq_rel);
   if (__builtin_add_overflow(before, count, &after)) bad_count(object_, "counts too much: add", count);
   if (after < 0) bad_count(object_, "has seen more done() than add(): its count would be", after);
@@ -39,7 +39,7 @@ void WaitGroup::token_done() {
 
 Status WaitGroup::wait(Limit limit) {
   Waiter waiter(this_fiber());
-  SpinGuard guard(object_.lock);
+  ObjectGuard guard(object_.lock);
   if (object_.count.load(std::memory_order_acquire) == 0) return Status::done;
   return wait_in(object_, waiter, Reason::WAIT_GROUP, guard, limit);
 }

@@ -60,28 +60,28 @@ inline Waiter* pop_waiter(WaitQueue& queue) {
   return nullptr;
 }
 
-class SpinGuard {
+class ObjectGuard {
  public:
-  explicit SpinGuard(SpinWord& word) : word_(&word) { spin_lock(word); }
-  ~SpinGuard() {
-    if (word_ != nullptr) spin_unlock(*word_);
+  explicit ObjectGuard(ObjectLock& lock) : held_(&lock_object(lock)) {}
+  ~ObjectGuard() {
+    if (held_ != nullptr) unlock_object(*held_);
   }
   // The lock now belongs to the switch of park_locked.
-  SpinWord& hand_over() { return *std::exchange(word_, nullptr); }
-  void unlock() { spin_unlock(hand_over()); }
-  SpinGuard(const SpinGuard&) = delete;
-  SpinGuard& operator=(const SpinGuard&) = delete;
+  LockByte& hand_over() { return *std::exchange(held_, nullptr); }
+  void unlock() { unlock_object(hand_over()); }
+  ObjectGuard(const ObjectGuard&) = delete;
+  ObjectGuard& operator=(const ObjectGuard&) = delete;
 
  private:
-  SpinWord* word_;
+  LockByte* held_;
 };
 
 // As wait_in, for waits that several parties may end: with a limit, or of a thread that is no fiber.
-Status wait_in_claimed(Object& object, Waiter& waiter, Reason reason, SpinGuard& guard, const Limit& limit);
+Status wait_in_claimed(Object& object, Waiter& waiter, Reason reason, ObjectGuard& guard, const Limit& limit);
 
 // Joins the queue, whose lock `guard` holds and gives up, and waits until somebody has popped the waiter: done; or the
 // limit came first. Once done, the object is not touched again unless there is a limit or the caller is no fiber.
-[[gnu::always_inline]] inline Status wait_in(Object& object, Waiter& waiter, Reason reason, SpinGuard& guard,
+[[gnu::always_inline]] inline Status wait_in(Object& object, Waiter& waiter, Reason reason, ObjectGuard& guard,
                                              const Limit& limit) {
   if (waiter.fiber == nullptr || !limit.none()) return wait_in_claimed(object, waiter, reason, guard, limit);
   enqueue_waiter(object.waiters, waiter);

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The lock of a synchronisation object, for a few instructions at a time; held across a switch only as the lock that
+// park_locked hands over.
+//
+// An object that only ever one processor uses, as most do for a while, is biased to it: the worker that holds the
+// processor then takes the lock with two plain stores, because fibers of one processor never run at the same time.
+// Anybody else revokes the bias first and pays for both (heavy_barrier, 1 to 3 us). What makes it right:
+//
+//   owner     held = 1; compiler barrier; is the bias still mine? Then it has the lock, else held = 0 and the other way.
+//   revoker   bias = revoking (compare-and-swap: one of them); heavy barrier; waits for held == 0; bias = none.
+//
+// After the heavy barrier either the owner's `held` is visible or the owner will see `revoking`. Without a bias the lock
+// is a spin lock on `word`; who has got that makes sure that no bias has come meanwhile. A bias is set by the holder of
+// `word`, after as many lockings by one processor as make up for a revocation, twice as many after each.
+#pragma once
+
+#include "fiber/object.h"
+#include "sched/asymmetric.h"
+#include "sched/this_worker.h"
+
+namespace fiber::detail {
+
+// Of a worker that must not use a bias: it has no processor, or is in a blocking section and may lose it.
+inline constexpr std::uint16_t kNoBias = 0xffff;
+
+// What objects that are biased to the processor say.
+inline std::uint16_t bias_of(const Processor* processor) {
+  return asymmetric_available() ? static_cast<std::uint16_t>(processor->record.index + 1) : kNoBias;
+}
+
+// The byte to set to 0 to unlock.
+using LockByte = std::atomic<std::uint8_t>;
+inline void unlock_object(LockByte& held) { held.store(0, std::memory_order_release); }
+
+LockByte& lock_object_unbiased(ObjectLock& lock, const Worker* worker);
+
+[[gnu::always_inline]] inline LockByte& lock_object(ObjectLock& lock) {
+  const Worker* worker = this_worker();
+  if (worker != nullptr && lock.bias.load(std::memory_order_relaxed) == worker->bias) [[likely]] {
+    lock.held.store(1, std::memory_order_relaxed);
+    light_barrier();
+    if (lock.bias.load(std::memory_order_relaxed) == worker->bias) [[likely]] return lock.held;
+    lock.held.store(0, std::memory_order_relaxed);
+  }
+  return lock_object_unbiased(lock, worker);
+}
+
+}  // namespace fiber::detail
