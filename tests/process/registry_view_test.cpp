@@ -230,7 +230,7 @@ TEST_F(OwnRegistry, RefusesWhatIsNoRegistryWithAReason) {
   registry.version = 9;
   EXPECT_NE(why().find("version 9"), std::string::npos);
   fill(1);
-  registry.fields[FIBERPROF_FIELD_fiber_name].offset = 120;
+  registry.fields[FIBERPROF_FIELD_fiber_name].offset = sizeof(fiberprof_fiber) - FIBERPROF_NAME_SIZE + 1;
   EXPECT_NE(why().find("outside its structure"), std::string::npos);
   fill(1);
   registry.fiber_size = 1 << 30;
