@@ -23,13 +23,15 @@ struct ChannelCore;
 struct ElementType {
   std::size_t size;
   std::size_t align;
+  bool word;                           // moving it is copying 8 bytes, and destroying it is nothing
   void (*move)(void* to, void* from);  // constructs *to from std::move(*from)
   void (*destroy)(void* element);
 };
 
 template <class T>
 inline constexpr ElementType element_type = {
-    sizeof(T), alignof(T), [](void* to, void* from) { new (to) T(std::move(*static_cast<T*>(from))); },
+    sizeof(T), alignof(T), sizeof(T) == 8 && std::is_trivially_copyable_v<T>,
+    [](void* to, void* from) { new (to) T(std::move(*static_cast<T*>(from))); },
     [](void* element) { static_cast<T*>(element)->~T(); }};
 
 // What a handle may do. A core lives as long as there is any right to it; how many of each are left tells who may still

@@ -4,8 +4,9 @@
 
 #include <new>
 
+#include "chan/transfer.h"
 #include "probe/emit.h"
-#include "sched/this_worker.h"
+#include "sched/ready.h"
 
 namespace fiber::detail {
 
@@ -130,54 +131,11 @@ void channel_release(ChannelCore* core, ChannelRight right) {
   if (core->rights.fetch_sub(one, std::memory_order_acq_rel) != one) return;
   for (; core->length != 0; --core->length) {
     core->type.destroy(core->slot(core->first));
-    core->first = core->first + 1 == core->capacity ? 0 : core->first + 1;
+    core->first = core->after(core->first);
   }
   const std::size_t align = core->type.align < alignof(ChannelCore) ? alignof(ChannelCore) : core->type.align;
   core->~ChannelCore();
   ::operator delete (core, std::align_val_t{align});
-}
-
-Status try_send_locked(ChannelCore* core, void* element, Fiber** wake) {
-  if (core->closed != 0) return Status::closed;
-  if (Waiter* receiver = pop_waiter(core->receivers)) {
-    core->type.move(receiver->element, element);
-    receiver->success = true;
-    if (receiver->wait == nullptr) *wake = receiver->fiber;
-    return Status::done;
-  }
-  if (core->length == core->capacity) return Status::timed_out;
-  std::size_t last = core->first + core->length;
-  if (last >= core->capacity) last -= core->capacity;
-  core->type.move(core->slot(last), element);
-  ++core->length;
-  return Status::done;
-}
-
-Status try_receive_locked(ChannelCore* core, void* element, Fiber** wake) {
-  if (core->length != 0) {
-    void* oldest = core->slot(core->first);
-    core->type.move(element, oldest);
-    core->type.destroy(oldest);
-    core->first = core->first + 1 == core->capacity ? 0 : core->first + 1;
-    --core->length;
-    // A sender that waited for room takes the freed slot, behind everything already there.
-    if (Waiter* sender = pop_waiter(core->senders())) {
-      std::size_t last = core->first + core->length;
-      if (last >= core->capacity) last -= core->capacity;
-      core->type.move(core->slot(last), sender->element);
-      ++core->length;
-      sender->success = true;
-      if (sender->wait == nullptr) *wake = sender->fiber;
-    }
-    return Status::done;
-  }
-  if (Waiter* sender = pop_waiter(core->senders())) {
-    core->type.move(element, sender->element);
-    sender->success = true;
-    if (sender->wait == nullptr) *wake = sender->fiber;
-    return Status::done;
-  }
-  return core->closed != 0 ? Status::closed : Status::timed_out;
 }
 
 void send_on_closed(const ChannelCore* core) { fatal("send on closed %s", describe(core->object).c_str()); }

@@ -28,12 +28,10 @@ struct ChannelCore {
   ObjectLock& lock() { return object.lock; }
   WaitQueue& senders() { return object.waiters; }
   void* slot(std::size_t index) { return buffer + index * type.size; }
+  std::size_t after(std::size_t index) const { return index + 1 == capacity ? 0 : index + 1; }
+  // The slot behind the newest element.
+  std::size_t end() const { return first + length >= capacity ? first + length - capacity : first + length; }
 };
-
-// Both with the lock held; they never wait, but time out. A waiter that must still be woken, after unlocking, is put
-// into `wake`.
-Status try_send_locked(ChannelCore* core, void* element, Fiber** wake);
-Status try_receive_locked(ChannelCore* core, void* element, Fiber** wake);
 
 [[noreturn]] void send_on_closed(const ChannelCore* core);
 

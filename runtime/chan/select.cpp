@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "chan/channel.h"
+#include "chan/transfer.h"
 #include "probe/emit.h"
 #include "registry/registry.h"
 #include "sched/clock.h"

@@ -56,6 +56,7 @@ __attribute__((visibility("default"), used)) struct fiberprof_registry fiberprof
 #undef FIBER_FIELD
         },
 };
+__attribute__((visibility("hidden"), alias("fiberprof_registry"))) extern struct fiberprof_registry fiber_registry_here;
 }
 
 // The note by which outside readers find the registry in stripped binaries too; like the probes' notes it is not

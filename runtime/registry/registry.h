@@ -9,11 +9,14 @@
 
 extern "C" __attribute__((visibility("default"))) fiberprof_registry fiberprof_registry;
 
+// The same object. The exported name is reached through the global offset table, this one is not.
+extern "C" __attribute__((visibility("hidden"))) struct fiberprof_registry fiber_registry_here;
+
 namespace fiber::detail {
 
 // Coarse CLOCK_MONOTONIC, ns: the monitor's last tick. 1 ms old at most while a profiler is attached, else 10 ms.
-inline std::uint64_t coarse_clock() { return __atomic_load_n(&fiberprof_registry.clock_ns, __ATOMIC_RELAXED); }
-inline void set_coarse_clock(std::uint64_t ns) { publish(fiberprof_registry.clock_ns, ns); }
+inline std::uint64_t coarse_clock() { return __atomic_load_n(&fiber_registry_here.clock_ns, __ATOMIC_RELAXED); }
+inline void set_coarse_clock(std::uint64_t ns) { publish(fiber_registry_here.clock_ns, ns); }
 
 // Changes the state as seen from outside, with the coarse time of the change.
 inline void set_state(Fiber* fiber, fiberprof_fiber_state state) {

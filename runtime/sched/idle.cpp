@@ -75,6 +75,7 @@ void Scheduler::wake_one() {
 
 void Scheduler::attach_processor(Worker* worker, Processor* processor) {
   worker->processor = processor;
+  worker->local = processor;
   worker->bias = bias_of(processor);
   processor->worker = worker;
   publish(worker->record.processor, processor->record.index);
@@ -146,6 +147,7 @@ bool Scheduler::take_idle_processor(Worker* worker) {
 void Scheduler::give_back(Worker* worker) {
   Processor* processor = worker->processor;
   worker->processor = nullptr;
+  worker->local = nullptr;
   worker->bias = kNoBias;
   publish(worker->record.processor, kNone);
   std::lock_guard guard(lock_);

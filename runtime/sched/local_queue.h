@@ -64,6 +64,7 @@ class LocalQueue {
   Fiber* steal_next();
 
   // --- any thread --------------------------------------------------------------------------------------------------
+  bool has_thieves() const { return thieves_; }
   bool has_next() const { return next_.load(std::memory_order_relaxed) != nullptr; }
   // How many are runnable here; exact only for the owner.
   std::uint32_t size() const {

@@ -35,7 +35,6 @@ namespace {
   if (probe::parked(fiber, processor) && after.kind == AfterSwitch::Kind::unlock) {
     after.kind = AfterSwitch::Kind::unlock_probed;
   }
-  after.fiber = fiber;
   if (Scheduler::instance().leave(fiber, after)) probe::resumed(this_fiber());
 }
 
@@ -85,21 +84,21 @@ void park_until(Reason reason, std::uint64_t resource, Claim& wait, Deadline dea
       Scheduler::instance().arm(timer);
     }
   }
-  if (!wait.claimed()) park(reason, resource, {AfterSwitch::Kind::commit, nullptr, &wait});
+  if (!wait.claimed()) park(reason, resource, {AfterSwitch::Kind::commit, &wait});
   disarm(timer);
 }
 
 }  // namespace
 
 void park_locked(Reason reason, std::uint64_t resource, LockByte& held) {
-  park(reason, resource, {AfterSwitch::Kind::unlock, nullptr, &held});
+  park(reason, resource, {AfterSwitch::Kind::unlock, &held});
 }
 
 std::uint32_t park_claimed(Reason reason, std::uint64_t resource, Claim& wait) {
   if (wait.fiber == nullptr) {
     sleep_claimed(wait, Deadline::max(), kTimedOut);
   } else if (!wait.claimed()) {
-    park(reason, resource, {AfterSwitch::Kind::commit, nullptr, &wait});
+    park(reason, resource, {AfterSwitch::Kind::commit, &wait});
   }
   return wait.outcome();
 }
@@ -154,11 +153,6 @@ void ready(Fiber* fiber, ReadyHint hint) {
   probe::woken(fiber);
   set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
   Scheduler::instance().enqueue(fiber, hint);
-}
-
-void ready_unprobed(Fiber* fiber) {
-  set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
-  Scheduler::instance().enqueue(fiber, ReadyHint::next);
 }
 
 void fatal(const char* format, ...) {

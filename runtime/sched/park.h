@@ -56,9 +56,6 @@ enum class ReadyHint {
 
 // Makes a parked fiber runnable. Exactly once per park. Any thread.
 void ready(Fiber* fiber, ReadyHint hint = ReadyHint::next);
-// The same for a caller that has told the probes itself (probe::channel_done).
-void ready_unprobed(Fiber* fiber);
-
 // Aborts with a message that names the calling fiber. For misuse of the library.
 [[noreturn, gnu::format(printf, 1, 2)]] void fatal(const char* format, ...);
 

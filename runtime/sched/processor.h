@@ -79,8 +79,7 @@ struct AfterSwitch {
   // unlock_probed: as unlock, and a profiler is attached
   enum class Kind : std::uint8_t { nothing, unlock, unlock_probed, commit, requeue, requeue_global, recycle };
   Kind kind = Kind::nothing;
-  Fiber* fiber = nullptr;
-  void* argument = nullptr;  // unlock, unlock_probed: LockByte*; commit: Claim*
+  void* argument = nullptr;  // unlock, unlock_probed: LockByte*; commit: Claim*; else the Fiber* itself
 };
 
 struct alignas(64) Worker {
@@ -88,6 +87,7 @@ struct alignas(64) Worker {
   std::uint32_t index = 0;
   std::uint16_t bias = 0xffff;  // object_lock.h
   Processor* processor = nullptr;
+  Processor* local = nullptr;  // the same, but null in a blocking section, where it may be somebody else's by now
   Fiber* current = nullptr;
   std::uintptr_t scheduler_context = 0;
   [[no_unique_address]] SanitizerStack sanitizer;  // of the thread's own stack

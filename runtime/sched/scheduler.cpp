@@ -39,22 +39,31 @@ void Scheduler::push_local(Processor* processor, Fiber* fiber, ReadyHint hint) {
 }
 
 void Scheduler::enqueue(Fiber* fiber, ReadyHint hint) {
-  Worker* worker = this_worker();
-  if (worker != nullptr && worker->processor != nullptr && !worker->in_blocking) {
-    Processor* processor = worker->processor;
-    push_local(processor, fiber, hint);
-    if (hint == ReadyHint::next && processor_count_ > 1) {
-      // The fiber that runs will most likely park in a moment, and then this one runs here: whoever is woken for it finds
-      // nothing. When that has happened lately, wake for one in so many; a sleeper's nap is the safety net.
-      if (processor->wakes_to_skip != 0) {
-        --processor->wakes_to_skip;
-        return;
-      }
-      processor->wakes_to_skip = wakes_to_skip_.load(std::memory_order_relaxed);
+  const Worker* worker = this_worker();
+  if (worker == nullptr || worker->local == nullptr) return enqueue_outside(fiber);
+  Processor* processor = worker->local;
+  push_local(processor, fiber, hint);
+  if (!processor->queue.has_thieves()) return;
+  if (hint == ReadyHint::next) {
+    if (processor->wakes_to_skip != 0) {
+      --processor->wakes_to_skip;
+    } else {
+      wake_for_next(processor);
     }
   } else {
-    push_global(fiber);
+    wake_one();
   }
+}
+
+void Scheduler::enqueue_outside(Fiber* fiber) {
+  push_global(fiber);
+  wake_one();
+}
+
+// The fiber that runs will most likely park in a moment, and then the one in `next` runs here: whoever is woken for it
+// finds nothing. When that has happened lately, wake for one in so many; a sleeper's nap is the safety net.
+void Scheduler::wake_for_next(Processor* processor) {
+  processor->wakes_to_skip = wakes_to_skip_.load(std::memory_order_relaxed);
   wake_one();
 }
 
@@ -77,26 +86,27 @@ Fiber* Scheduler::pop_global(Processor* processor) {
 
 // --- switching -----------------------------------------------------------------------------------------------------------
 
-void Scheduler::finish_switch_slow(Worker* worker, const AfterSwitch& after) {
-  switch (after.kind) {
+void Scheduler::finish_switch_slow(Worker* worker, AfterSwitch::Kind kind, void* argument) {
+  switch (kind) {
     case AfterSwitch::Kind::nothing:
     case AfterSwitch::Kind::unlock:
+    case AfterSwitch::Kind::requeue:  // in finish_switch
       break;
     case AfterSwitch::Kind::unlock_probed:
-      unlock_object(*static_cast<LockByte*>(after.argument));
+      unlock_object(*static_cast<LockByte*>(argument));
       break;
-    case AfterSwitch::Kind::commit:
-      if (!static_cast<Claim*>(after.argument)->commit()) ready(after.fiber);
+    case AfterSwitch::Kind::commit: {
+      auto* wait = static_cast<Claim*>(argument);
+      Fiber* fiber = wait->fiber;  // once committed, the claim may be gone
+      if (!wait->commit()) ready(fiber);
       break;
-    case AfterSwitch::Kind::requeue:
-      push_local(worker->processor, after.fiber, ReadyHint::last);
-      break;
+    }
     case AfterSwitch::Kind::requeue_global:
-      push_global(after.fiber);
+      push_global(static_cast<Fiber*>(argument));
       wake_one();
       break;
     case AfterSwitch::Kind::recycle:
-      recycle(worker->processor, after.fiber);
+      recycle(worker->processor, static_cast<Fiber*>(argument));
       break;
   }
 }
@@ -154,6 +164,7 @@ void Scheduler::blocking_begin(Worker* worker, Fiber* fiber) {
 #endif
   FIBER_EMIT(syscall_enter, fiber->record.id, processor->record.index);
   worker->in_blocking = true;
+  worker->local = nullptr;
   worker->bias = kNoBias;
   worker->blocking_token = (std::uint64_t{worker->index + 1} << 32) | ((worker->blocking_token + 1) & 0xffffffffu);
   // From here on the monitor may take the processor.
@@ -170,6 +181,7 @@ void Scheduler::blocking_end(Worker* worker, Fiber* fiber) {
   bool resumed = kept;
   if (kept) {
     worker->in_blocking = false;
+    worker->local = processor;
     worker->bias = bias_of(processor);
     publish(processor->record.state, static_cast<std::uint32_t>(FIBERPROF_PROCESSOR_RUNNING));
   } else {
@@ -193,7 +205,7 @@ void Scheduler::blocking_end(Worker* worker, Fiber* fiber) {
     // No processor: queue up like everybody else. The switch goes to the scheduler's loop, which puts this worker to
     // sleep.
     set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
-    leave(fiber, {AfterSwitch::Kind::requeue_global, fiber, nullptr});
+    leave(fiber, {AfterSwitch::Kind::requeue_global, fiber});
   }
 #ifndef FIBER_NO_PROBES
   if (FIBERPROF_ENABLED(syscall_exit)) {

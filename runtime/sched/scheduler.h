@@ -45,6 +45,10 @@ class Scheduler {
 
   // --- making them runnable ----------------------------------------------------------------------------------------
   void enqueue(Fiber* fiber, ReadyHint hint);
+  // From a thread without a processor.
+  void enqueue_outside(Fiber* fiber);
+  // A fiber has become the next one of `processor`, the caller's.
+  void wake_for_next(Processor* processor);
 
   // --- leaving the processor ---------------------------------------------------------------------------------------
   // Emits what is due when a processor has come to this thread. Worker only.
@@ -89,7 +93,7 @@ class Scheduler {
   Fiber* steal(Worker* worker);
   void balance(Processor* processor, Processor* other);
   Fiber* pop_global(Processor* processor);
-  void finish_switch_slow(Worker* worker, const AfterSwitch& after);
+  void finish_switch_slow(Worker* worker, AfterSwitch::Kind kind, void* argument);
   void poll_network();
   bool sleep_in_poller(Worker* worker);
   bool work_visible();

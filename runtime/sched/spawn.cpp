@@ -137,7 +137,7 @@ void yield() {
     return;
   }
   set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
-  Scheduler::instance().leave(fiber, {AfterSwitch::Kind::requeue, fiber, nullptr});
+  Scheduler::instance().leave(fiber, {AfterSwitch::Kind::requeue, fiber});
 }
 
 std::uint64_t current_id() { return detail::id_of(detail::this_fiber()); }
@@ -199,6 +199,6 @@ extern "C" __attribute__((visibility("hidden"))) void fiber_main(void* argument)
   if (self->record.shared_len != 0) [[unlikely]] forget_shared(self);
   FIBER_EMIT(exit, self->record.id);
   set_state(self, FIBERPROF_FIBER_DEAD);
-  scheduler.leave(self, {AfterSwitch::Kind::recycle, self, nullptr});
+  scheduler.leave(self, {AfterSwitch::Kind::recycle, self});
   __builtin_unreachable();
 }

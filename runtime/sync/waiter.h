@@ -52,9 +52,11 @@ inline void remove_waiter(WaitQueue& queue, Waiter& waiter) {
 inline bool win_waiter(Waiter& waiter) { return waiter.wait == nullptr || claim(*waiter.wait, waiter.outcome); }
 
 // Takes the first waiter whose wait the caller wins off the queue. Null: none.
-inline Waiter* pop_waiter(WaitQueue& queue) {
+[[gnu::always_inline]] inline Waiter* pop_waiter(WaitQueue& queue) {
   while (Waiter* waiter = queue.head) {
-    remove_waiter(queue, *waiter);
+    queue.head = waiter->next;
+    (waiter->next == nullptr ? queue.tail : waiter->next->previous) = nullptr;
+    waiter->queued = false;
     if (win_waiter(*waiter)) return waiter;
   }
   return nullptr;
