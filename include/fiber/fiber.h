@@ -118,7 +118,8 @@ class JoinHandle {
     detail::join_wait(state_);
     std::unique_ptr<detail::JoinState<R>, void (*)(detail::JoinState<R>*)> state(
         std::exchange(state_, nullptr), [](detail::JoinState<R>* s) { s->release(); });
-    if (state->error) std::rethrow_exception(state->error);
+    // Moved out: it ends here, with whoever handles it, not with the fiber.
+    if (state->error) std::rethrow_exception(std::move(state->error));
     if constexpr (!std::is_void_v<R>) return std::move(*state->value);
   }
 

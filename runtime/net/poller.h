@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fiber/time.h"
+#include "net/poller_turn.h"
 #include "sched/park.h"
 #include "sched/spinlock.h"
 
@@ -56,38 +57,20 @@ class Poller {
   // --- for the scheduler
   // -----------------------------------------------------------------------------------------------
   static constexpr int kMaxEvents = 128;
-  // The right to call epoll_wait belongs to one worker at a time. False: somebody else has it, and will hear from
-  // release() that the caller wanted it.
-  bool acquire() {
-    if (!busy_.exchange(true, std::memory_order_seq_cst)) return true;
-    wanted_.store(true, std::memory_order_seq_cst);
-    // The holder may have let go before it could see that.
-    return !busy_.exchange(true, std::memory_order_seq_cst);
-  }
-  // True: a worker wanted it meanwhile and has gone to sleep without. The caller must see to it that sockets and timers
-  // are looked after.
-  bool release() {
-    busy_.store(false, std::memory_order_seq_cst);
-    return wanted_.exchange(false, std::memory_order_seq_cst);
-  }
+  // acquire, release, and until when the holder sleeps.
+  BasicPollerTurn<StdAtomics> turn;
   // Waits up to timeout_ns (0: only look); returns how many events there are for dispatch(). The holder only.
   int wait_events(std::uint64_t timeout_ns);
   void dispatch(int events);
   // Ends a sleep in wait_events, now or the next one.
   void interrupt();
-  // What a sleeping holder must be interrupted for: it sleeps until this time. 0: nobody sleeps there.
-  std::uint64_t sleeps_until() const { return sleeps_until_.load(std::memory_order_seq_cst); }
-  void set_sleeps_until(std::uint64_t when) { sleeps_until_.store(when, std::memory_order_seq_cst); }
 
  private:
   void on_events(PollHandle* handle, std::uint32_t events);
 
   int epoll_fd_ = -1;
   int event_fd_ = -1;
-  std::atomic<bool> busy_{false};
-  std::atomic<bool> wanted_{false};
   std::atomic<bool> interrupted_{false};
-  std::atomic<std::uint64_t> sleeps_until_{0};
   std::atomic<std::uint32_t> waiters_{0};
   SpinLock free_lock_;
   PollHandle* free_ = nullptr;

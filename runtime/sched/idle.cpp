@@ -36,11 +36,18 @@ void Scheduler::wake_one() {
   Worker* self = this_worker();
   if (processor_count_ == 1 && self != nullptr && self->processor != nullptr && !self->in_blocking) return;
   // The other half is in find_runnable: the worker publishes that its processor is idle, then looks at the queues.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (idle_processor_count_.load(std::memory_order_relaxed) == 0) return;
-  std::uint32_t nobody = 0;
-  if (!spinning_.compare_exchange_strong(nobody, 1, std::memory_order_acq_rel)) return;
+  do {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (idle_processor_count_.load(std::memory_order_relaxed) == 0) return;
+    std::uint32_t nobody = 0;
+    if (!spinning_.compare_exchange_strong(nobody, 1, std::memory_order_acq_rel)) return;
+    // No processor was left: then a worker may have given one back meanwhile, and another waker have gone because this
+    // one seemed to be looking for work.
+  } while (!wake_for_idle_processor());
+}
 
+// Counts as spinning. False, and no longer so: all processors are taken.
+bool Scheduler::wake_for_idle_processor() {
   Processor* processor = nullptr;
   Worker* worker = nullptr;
   bool interrupt = false;
@@ -49,7 +56,7 @@ void Scheduler::wake_one() {
     processor = idle_processor_list_;
     if (processor != nullptr) {
       worker = idle_worker_list_;
-      interrupt = worker == nullptr && poller_.sleeps_until() != 0;
+      interrupt = worker == nullptr && poller_.turn.sleeps_until() != 0;
       if (interrupt) {
         processor = nullptr;  // the worker in epoll_wait takes it itself
       } else {
@@ -62,15 +69,16 @@ void Scheduler::wake_one() {
   if (processor == nullptr) {
     spinning_.fetch_sub(1, std::memory_order_acq_rel);
     if (interrupt) poller_.interrupt();
-    return;
+    return interrupt;
   }
   if (worker == nullptr) {
     start_thread(processor, true);
-    return;
+  } else {
+    worker->spinning = true;
+    worker->woken_in_vain = true;
+    assign(worker, processor);
   }
-  worker->spinning = true;
-  worker->woken_in_vain = true;
-  assign(worker, processor);
+  return true;
 }
 
 void Scheduler::attach_processor(Worker* worker, Processor* processor) {
@@ -111,7 +119,7 @@ void Scheduler::give_to_a_worker(Processor* processor) {
   {
     std::lock_guard guard(lock_);
     worker = pop_idle_worker();
-    if (worker == nullptr && poller_.sleeps_until() != 0) {
+    if (worker == nullptr && poller_.turn.sleeps_until() != 0) {
       interrupt = true;
       publish(processor->record.state, static_cast<std::uint32_t>(FIBERPROF_PROCESSOR_IDLE));
       publish(processor->record.worker, kNone);
@@ -180,7 +188,7 @@ void Scheduler::arm(Timer& timer) {
   }
   if (!processor->timers.arm(timer)) return;
   // A worker may sleep in epoll_wait until a later timer; with idle processors it should not miss this one.
-  const std::uint64_t sleeps_until = poller_.sleeps_until();
+  const std::uint64_t sleeps_until = poller_.turn.sleeps_until();
   if (sleeps_until != 0 && timer.when < sleeps_until) poller_.interrupt();
 }
 
@@ -211,11 +219,11 @@ bool Scheduler::run_all_due_timers() {
 }
 
 void Scheduler::poll_network() {
-  if (poller_.waiters() == 0 || !poller_.acquire()) return;
+  if (poller_.waiters() == 0 || !poller_.turn.acquire()) return;
   const int events = poller_.wait_events(0);
   poller_.dispatch(events);
   // A worker that went to sleep because of this glance should have slept in epoll instead.
-  if (poller_.release()) wake_one();
+  if (poller_.turn.release()) wake_one();
 }
 
 // Steals happen only when a processor has nothing to do. With more fibers here than there, these would wait longer
@@ -338,10 +346,10 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
 // --- sleeping ------------------------------------------------------------------------------------------------------------
 
 bool Scheduler::sleep_in_poller(Worker* worker) {
-  if (!poller_.acquire()) return false;
+  if (!poller_.turn.acquire()) return false;
   constexpr std::uint64_t kLong = 3'600'000'000'000u;
   std::uint64_t earliest = next_timer();
-  poller_.set_sleeps_until(earliest);  // kNever is far enough away to count as sleeping
+  poller_.turn.set_sleeps_until(earliest);  // kNever is far enough away to count as sleeping
   // A timer armed, or work made, before that was visible did not interrupt: look once more. Not beyond the time just
   // published though, even if that timer is gone: whoever arms one behind it does not interrupt.
   earliest = std::min(earliest, next_timer());
@@ -355,7 +363,7 @@ bool Scheduler::sleep_in_poller(Worker* worker) {
   }
   FIBER_EMIT(worker_idle, worker->record.tid, kNone);
   const int events = poller_.wait_events(timeout);
-  poller_.set_sleeps_until(0);
+  poller_.turn.set_sleeps_until(0);
   refresh_coarse_clock();
   take_idle_processor(worker);
   FIBER_EMIT(worker_wake, worker->record.tid, worker->processor == nullptr ? kNone : worker->processor->record.index);
@@ -366,7 +374,7 @@ bool Scheduler::sleep_in_poller(Worker* worker) {
   // Without a processor, this worker goes to sleep on its futex: fine while all processors are busy, but one may have
   // become idle just now, and its worker gone to sleep because epoll was taken. Then nobody would be left to look after
   // sockets and timers.
-  if (poller_.release() && worker->processor == nullptr && take_idle_processor(worker)) start_spinning(worker);
+  if (poller_.turn.release() && worker->processor == nullptr && take_idle_processor(worker)) start_spinning(worker);
   return worker->processor != nullptr;
 }
 

@@ -88,6 +88,7 @@ class Scheduler {
 
  private:
   void worker_main(Worker* worker);
+  bool wake_for_idle_processor();
   Fiber* find_runnable(Worker* worker);
   Fiber* look_once(Worker* worker);
   Fiber* steal(Worker* worker);

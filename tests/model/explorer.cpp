@@ -18,7 +18,7 @@ namespace {
 
 using detail::Value;
 
-constexpr int kMaxThreads = 5, kMaxLocations = 64;
+constexpr int kMaxThreads = 6, kMaxLocations = 64;
 constexpr std::size_t kStackSize = 64 * 1024, kStateSize = 64 * 1024;
 
 // For each location, the index of a store in its history.
@@ -39,6 +39,7 @@ struct Location {
   std::uintptr_t object = 0;
   bool plain = false;
   bool alive = true;
+  std::uint64_t version = 0;  // when there are no views: how often stored to
   // Of a plain one: a location beside it that counts reads. A write must know of the last one; that is enough, for any
   // read is the last one in some schedule.
   int reads = 0;
@@ -54,7 +55,9 @@ struct Thread {
   std::uint64_t history = 0;
   unsigned steps = 0;
   bool ended = false;
+  int sections = 0;  // critical ones it is in
   int last_loaded = -1;
+  std::uint64_t last_version = 0;  // when there are no views: of what was loaded
   // what must hold of a location's last value before it goes on
   int awaited = -1;
   bool (*ready)(Value, Value) = nullptr;
@@ -96,8 +99,10 @@ class Explorer {
   void read(int location, std::size_t index, std::memory_order order);
   void write(int location, Value value, std::memory_order order, const Store* continues);
   bool in_thread() const { return thread_ != nullptr; }
+  // Whether there are views.
+  bool weak() const { return thread_ != nullptr && !options_->sequential; }
 
-  std::function<void()> at_end_;
+  std::function<void()> at_end_, at_rest_;
   Thread* thread_ = nullptr;  // that runs; null: setup, or the checks at the end
   std::array<Thread, kMaxThreads> threads_;
   int thread_count_ = 0;
@@ -157,6 +162,7 @@ void Explorer::add_thread(const char* name, std::function<void()> body) {
   thread.body = std::move(body);
   thread.history = 0;
   thread.steps = 0;
+  thread.sections = 0;
   thread.ended = thread.paused = false;
   thread.awaited = thread.last_loaded = -1;
   thread.waits_for = nullptr;
@@ -188,6 +194,7 @@ int Explorer::new_location(Value initial, bool plain, std::uintptr_t object) {
     location.stores.push_back({i == 0 ? initial : 0, View{}});
     location.plain = plain;
     location.alive = true;
+    location.version = 0;
     location.object = object;
     location.reads = first + 1;
   }
@@ -206,6 +213,7 @@ int Explorer::choose(int count) {
 // The scheduling point before every access.
 void Explorer::step() {
   if (!in_thread()) return;
+  if (options_->sequential && thread_->sections > 0 && thread_->awaited < 0) return;
   if (++thread_->steps > options_->max_steps) fail("a thread went round in circles");
   fiber_switch(&thread_->context, scheduler_);
 }
@@ -214,7 +222,9 @@ bool Explorer::enabled(const Thread& thread) const {
   if (thread.ended) return false;
   if (thread.awaited < 0) return true;
   const Location& location = locations_[thread.awaited];
-  if (thread.paused) return location.last() > thread.view.at[thread.awaited];
+  if (thread.paused) {
+    return options_->sequential ? location.version > thread.last_version : location.last() > thread.view.at[thread.awaited];
+  }
   return thread.ready(location.stores.back().value, thread.operand);
 }
 
@@ -240,7 +250,7 @@ std::uint64_t Explorer::fingerprint() {
     const Thread& thread = threads_[t];
     hash = mix(hash, thread.history);
     hash = mix(hash, thread.steps * 4 + thread.ended * 2 + thread.paused);
-    if (thread.ended) continue;
+    if (thread.ended || options_->sequential) continue;
     add_view(thread.view);
     add_view(thread.acquirable);
     add_view(thread.released);
@@ -248,6 +258,10 @@ std::uint64_t Explorer::fingerprint() {
   add_view(sequential_);
   for (int i = 0; i < location_count_; ++i) {
     const Location& location = locations_[i];
+    if (options_->sequential) {
+      hash = mix(hash, location.stores.back().value * 2 + location.alive);
+      continue;
+    }
     hash = mix(hash, location.alive + 2 * (location.last() - oldest.at[i]));
     for (std::size_t index = oldest.at[i]; index < location.stores.size(); ++index) {
       hash = mix(hash, location.stores[index].value);
@@ -262,7 +276,7 @@ void Explorer::run_once(const std::function<void(Scenario&)>& setup) {
   thread_count_ = location_count_ = 0;
   state_used_ = 0;
   over_ = false;
-  at_end_ = nullptr;
+  at_end_ = at_rest_ = nullptr;
   thread_ = nullptr;
   sequential_ = View{};
   Scenario run;
@@ -284,7 +298,7 @@ void Explorer::run_once(const std::function<void(Scenario&)>& setup) {
       if (enabled(threads_[t])) able[static_cast<std::size_t>(count++)] = t;
     }
     if (count == 0) {
-      if (all_ended) break;
+      if (all_ended || at_rest_) break;
       std::string waiting = "deadlock:";
       for (int t = 0; t < thread_count_; ++t) {
         if (!threads_[t].ended) waiting += std::string(" ") + threads_[t].name + " waits for " + threads_[t].waits_for + ";";
@@ -301,7 +315,10 @@ void Explorer::run_once(const std::function<void(Scenario&)>& setup) {
     fiber_switch(&scheduler_, thread_->context);
     thread_ = nullptr;
   }
-  if (!over_ && at_end_) at_end_();
+  if (!over_) {
+    if (at_rest_) at_rest_();
+    if (at_end_) at_end_();
+  }
   if (destroy_ != nullptr) std::exchange(destroy_, nullptr)(state_.data());
 }
 
@@ -354,6 +371,12 @@ bool releases(std::memory_order order) {
 // The running thread reads that store.
 void Explorer::read(int location, std::size_t index, std::memory_order order) {
   if (!in_thread()) return;
+  if (!weak()) {
+    thread_->last_loaded = location;
+    thread_->last_version = locations_[location].version;
+    learn(locations_[location].stores[index].value);
+    return;
+  }
   const Store& from = locations_[location].stores[index];
   thread_->view.at[location] = std::max(thread_->view.at[location], static_cast<std::uint8_t>(index));
   thread_->acquirable.join(from.view, location_count_);
@@ -365,8 +388,13 @@ void Explorer::read(int location, std::size_t index, std::memory_order order) {
 // `continues`: what a read-modify-write has read; an acquiring load of the new value synchronises with that one too.
 void Explorer::write(int location, Value value, std::memory_order order, const Store* continues) {
   auto& stores = locations_[location].stores;
-  if (!in_thread()) {
-    stores.push_back({value, View{}});
+  if (!weak()) {
+    if (in_thread()) {
+      stores.back().value = value;
+      ++locations_[location].version;
+    } else {
+      stores.push_back({value, View{}});
+    }
     return;
   }
   const std::size_t index = stores.size();
@@ -402,7 +430,7 @@ Value load(int location, std::memory_order order) {
   explorer->step();
   Location& at = explorer->alive(location);
   std::size_t index = at.last();
-  if (explorer->in_thread()) {
+  if (explorer->weak()) {
     std::size_t oldest = explorer->thread_->view.at[location];
     if (order == std::memory_order_seq_cst) oldest = std::max<std::size_t>(oldest, explorer->sequential_.at[location]);
     index = at.last() - static_cast<std::size_t>(explorer->choose(static_cast<int>(at.last() - oldest + 1)));
@@ -454,7 +482,7 @@ bool compare_exchange(int location, Value& expected, Value desired, std::memory_
   std::array<std::size_t, 256> candidates;
   int count = 0;
   candidates[static_cast<std::size_t>(count++)] = at.last();
-  if (explorer->in_thread()) {
+  if (explorer->weak()) {
     for (std::size_t i = explorer->thread_->view.at[location]; i < at.last(); ++i) {
       if (at.stores[i].value != expected) candidates[static_cast<std::size_t>(count++)] = i;
     }
@@ -491,7 +519,7 @@ Value await(int location, bool (*ready)(Value, Value), Value operand, const char
 }
 
 void fence(std::memory_order order) {
-  if (!explorer->in_thread() || explorer->mutated(Mutation::no_fences, -1)) return;
+  if (!explorer->weak() || explorer->mutated(Mutation::no_fences, -1)) return;
   explorer->step();
   explorer->trace("fence", 0, 0);
   Thread& thread = *explorer->thread_;
@@ -504,9 +532,21 @@ void fence(std::memory_order order) {
   if (releases(order)) thread.released = thread.view;
 }
 
+void enter_section() {
+  if (explorer->in_thread()) ++explorer->thread_->sections;
+}
+
+void leave_section() {
+  if (explorer->in_thread()) --explorer->thread_->sections;
+}
+
 Value plain_read(int location) {
   Location& at = explorer->alive(location);
   if (!explorer->in_thread()) return at.stores.back().value;
+  if (!explorer->weak()) {
+    explorer->learn(at.stores.back().value);
+    return at.stores.back().value;
+  }
   Thread& thread = *explorer->thread_;
   if (thread.view.at[location] != at.last()) explorer->fail("a data race: a read is not ordered behind the last write");
   const int reads = at.reads;
@@ -520,7 +560,11 @@ Value plain_read(int location) {
 void plain_write(int location, Value value) {
   Location& at = explorer->alive(location);
   explorer->trace("plain write", location, value);
-  if (explorer->in_thread()) {
+  if (!explorer->weak()) {
+    at.stores.back().value = value;
+    return;
+  }
+  {
     Thread& thread = *explorer->thread_;
     if (thread.view.at[location] != at.last()) explorer->fail("a data race: a write is not ordered behind the last write");
     if (thread.view.at[at.reads] != explorer->locations_[at.reads].last()) {
@@ -535,10 +579,24 @@ void plain_write(int location, Value value) {
 
 void Scenario::thread(const char* name, std::function<void()> body) { explorer->add_thread(name, std::move(body)); }
 void Scenario::at_end(std::function<void()> check_all) { explorer->at_end_ = std::move(check_all); }
+void Scenario::at_rest(std::function<void()> check_all) { explorer->at_rest_ = std::move(check_all); }
 void* Scenario::allocate(std::size_t size, void (*destroy)(void*)) { return explorer->allocate(size, destroy); }
 
 void check(bool holds, const char* what) {
   if (!holds) explorer->fail(what);
+}
+
+void forget(std::uint64_t place, std::uint64_t state) {
+  Thread* thread = explorer->thread_;
+  thread->history = mix(mix(0, place), state);
+  thread->steps = 0;
+}
+
+void split() {
+  Thread* thread = explorer->thread_;
+  const int sections = std::exchange(thread->sections, 0);
+  explorer->step();
+  thread->sections = sections;
 }
 
 void pause() {

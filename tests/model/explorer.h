@@ -68,6 +68,8 @@ class Scenario {
   void thread(const char* name, std::function<void()> body);
   // Runs after all threads have ended, and sees everything.
   void at_end(std::function<void()> check);
+  // Threads may wait for ever: when none can go on, this runs. Without it that is a deadlock.
+  void at_rest(std::function<void()> check);
 
  private:
   static void* allocate(std::size_t size, void (*destroy)(void*));
@@ -79,6 +81,9 @@ struct Options {
   int mutated_location = -1;  // in the order of construction; -1: all
   std::uint64_t max_states = 20'000'000;
   unsigned max_steps = 300;  // of one thread
+  // Every load sees the last store, and data races are not looked for: far fewer states. For protocols too large to
+  // explore in full; what fences and orders are for must then be seen in a smaller part of them.
+  bool sequential = false;
 };
 
 // Runs `setup` for every schedule. Stops at the first failure.
@@ -88,8 +93,13 @@ Result explore(const Options& options, const std::function<void(Scenario&)>& set
 
 // Ends the run as failed.
 void check(bool holds, const char* what);
+void split();
 // A loop that waits for another thread to store to what this thread has loaded last.
 void pause();
+
+// The calling thread's future, and what it leaves behind for the checks at the end, depends on nothing it has read so
+// far but on where it is and on `state`. Lets states meet again that differ only in how they were reached.
+void forget(std::uint64_t place, std::uint64_t state = 0);
 
 namespace detail {
 using Value = std::uint64_t;
@@ -106,6 +116,8 @@ bool compare_exchange(int location, Value& expected, Value desired, std::memory_
 Value await(int location, bool (*ready)(Value value, Value operand), Value operand, const char* what,
             const Value* then_store = nullptr);
 void fence(std::memory_order order);
+void enter_section();
+void leave_section();
 Value plain_read(int location);
 void plain_write(int location, Value value);
 
@@ -218,11 +230,19 @@ struct Atomics {
 // What spin_lock (runtime/sched/spinlock.h) does between two looks.
 inline void spin_wait(const Atomic<std::uint32_t>&, int) { pause(); }
 
-// A lock whose inside is not explored: waits without spinning.
+// A lock that waits without spinning. When everything is sequential a critical section is one step, which is exact when
+// at most one access in it is to something that others access without the lock (Lipton's reduction); where there are
+// more, put a split() between them.
 class Lock {
  public:
-  void lock() { held_.await(0, "a lock", 1); }
-  void unlock() { held_.store(0, std::memory_order_release); }
+  void lock() {
+    held_.await(0, "a lock", 1);
+    detail::enter_section();
+  }
+  void unlock() {
+    held_.store(0, std::memory_order_release);
+    detail::leave_section();
+  }
 
  private:
   Atomic<std::uint32_t> held_{0};

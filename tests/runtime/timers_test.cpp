@@ -217,7 +217,8 @@ TEST(Timers, StressOnFourProcessors) {
         timer.when = now_ns() + random() % 200'000;
         Scheduler::instance().arm(timer);
         if (random() % 2 == 0) {
-          EXPECT_EQ(disarm(timer), !timer.done);
+          const bool disarmed = disarm(timer);
+          EXPECT_EQ(disarmed, !timer.done);
         } else {
           while (!timer.done) std::this_thread::yield();
           EXPECT_GE(now_ns(), timer.when);
