@@ -32,7 +32,9 @@ class BasicSpawnDeque {
   // Owner only. Null when empty.
   Element pop_newest() {
     const std::uint32_t bottom = bottom_.load(std::memory_order_relaxed) - 1;
-    bottom_.store(bottom, std::memory_order_relaxed);
+    // Released: a thief that sees this value, and not the push's, takes what that push has published. (The paper has a
+    // release fence in push, which covers it; a release store there does not, since C++20.)
+    bottom_.store(bottom, std::memory_order_release);
     Atomics::fence(std::memory_order_seq_cst);
     std::uint32_t top = top_.load(std::memory_order_relaxed);
     const auto left = static_cast<std::int32_t>(bottom - top);
