@@ -182,7 +182,7 @@ TEST_P(Sync, WaitGroupTokensAreDoneExactlyOnce) {
     group.wait();
     std::atomic<int> ended{0};
     for (int i = 0; i < 100; ++i) {
-      fiber::go([&, token = group.token()] {
+      fiber::go([&, i, token = group.token()] {
         if (i % 3 == 0) fiber::yield();
         ++ended;
       });
