@@ -16,8 +16,8 @@
 
 namespace fiber {
 
-// Mutual exclusion, first come first served under contention. Meets TimedLockable, so std::lock_guard and
-// std::unique_lock work. Not recursive. Only the owner may unlock: anything else prints which fiber did what and
+// Mutual exclusion. Whoever asks while it is free gets it, even if others wait; whoever has waited for a millisecond
+// gets it next, in the order of arrival. Meets TimedLockable, so std::lock_guard and std::unique_lock work. Not recursive. Only the owner may unlock: anything else prints which fiber did what and
 // aborts. A thread that is no fiber may use it too, and then blocks as a thread.
 class FIBER_API Mutex {
  public:
@@ -42,10 +42,12 @@ class FIBER_API Mutex {
   std::uint64_t owner() const { return object_.owner.load(std::memory_order_relaxed); }
 
  private:
-  bool take(std::uint64_t self);
-  Status lock_slow(std::uint64_t self);
-  Status lock_limited(std::uint64_t self, const Limit& limit);
+  bool lock_free(std::uint64_t self);
+  Status lock_slow(std::uint64_t self, const Limit& limit);
+  void unlock_contended(std::atomic<std::uint8_t>& held);
   detail::Object object_{detail::ObjectKind::mutex};
+  bool waking_ = false;    // a waiter was woken and has not tried yet
+  bool starving_ = false;  // unlock hands over
 };
 
 // Condition variable for use with Mutex. No wake-up is spurious. Any fiber or thread may wait and notify. It may be

@@ -22,6 +22,7 @@ struct Waiter {
   bool queued = false;
   bool success = false;     // set by the waker, under the object's lock
   void* element = nullptr;  // channels: where the value goes to or comes from
+  std::uint64_t since = 0;  // mutexes: when it began to wait, ns
 
   Waiter() = default;
   explicit Waiter(Fiber* caller) : fiber(caller) {
@@ -30,13 +31,22 @@ struct Waiter {
   std::uint64_t id() const { return fiber == nullptr ? thread : fiber->record.id; }
 };
 
-// First in, first out. Guarded by its object's lock.
+// First in, first out, but for whoever was woken in vain. Guarded by its object's lock.
+enum class Place { last, first };
 inline void enqueue_waiter(WaitQueue& queue, Waiter& waiter) {
   waiter.queued = true;
   waiter.next = nullptr;
   waiter.previous = queue.tail;
   (queue.tail == nullptr ? queue.head : queue.tail->next) = &waiter;
   queue.tail = &waiter;
+}
+
+inline void enqueue_waiter_first(WaitQueue& queue, Waiter& waiter) {
+  waiter.queued = true;
+  waiter.previous = nullptr;
+  waiter.next = queue.head;
+  (queue.head == nullptr ? queue.tail : queue.head->previous) = &waiter;
+  queue.head = &waiter;
 }
 
 inline void remove_waiter(WaitQueue& queue, Waiter& waiter) {
@@ -79,14 +89,15 @@ class ObjectGuard {
 };
 
 // As wait_in, for waits that several parties may end: with a limit, or of a thread that is no fiber.
-Status wait_in_claimed(Object& object, Waiter& waiter, Reason reason, ObjectGuard& guard, const Limit& limit);
+Status wait_in_claimed(Object& object, Waiter& waiter, Reason reason, ObjectGuard& guard, const Limit& limit,
+                       Place place);
 
 // Joins the queue, whose lock `guard` holds and gives up, and waits until somebody has popped the waiter: done; or the
 // limit came first. Once done, the object is not touched again unless there is a limit or the caller is no fiber.
 [[gnu::always_inline]] inline Status wait_in(Object& object, Waiter& waiter, Reason reason, ObjectGuard& guard,
-                                             const Limit& limit) {
-  if (waiter.fiber == nullptr || !limit.none()) return wait_in_claimed(object, waiter, reason, guard, limit);
-  enqueue_waiter(object.waiters, waiter);
+                                             const Limit& limit, Place place = Place::last) {
+  if (waiter.fiber == nullptr || !limit.none()) return wait_in_claimed(object, waiter, reason, guard, limit, place);
+  place == Place::last ? enqueue_waiter(object.waiters, waiter) : enqueue_waiter_first(object.waiters, waiter);
   park_locked(reason, reinterpret_cast<std::uint64_t>(&object), guard.hand_over());
   return Status::done;
 }

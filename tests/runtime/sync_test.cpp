@@ -331,3 +331,29 @@ TEST(SyncMisuse, EndsWithAMessageThatNamesFiberAndObject) {
                }),
                "an exception left the fiber: std::runtime_error: oops \\(fiber 2 \"thrower\"\\)");
 }
+
+// A barging mutex must still let everybody in: fibers that do nothing but lock and unlock against one that asks once.
+TEST_P(Sync, AWaiterGetsTheMutexHoweverBusyOthersKeepIt) {
+  run([] {
+    fiber::Mutex mutex;
+    std::atomic<bool> stop{false};
+    fiber::WaitGroup done(4);
+    for (int i = 0; i < 4; ++i) {
+      fiber::go([&] {
+        while (!stop) {
+          mutex.lock();
+          fiber::yield();  // held across a switch: others find it taken
+          mutex.unlock();
+        }
+        done.done();
+      });
+    }
+    for (int i = 0; i < 20; ++i) {
+      std::lock_guard lock(mutex);
+      fiber::yield();
+    }
+    stop = true;
+    done.wait();
+    EXPECT_EQ(mutex.owner(), 0u);
+  });
+}
