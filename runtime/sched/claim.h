@@ -33,7 +33,8 @@ struct BasicClaim {
     std::uint32_t seen = state.load(std::memory_order_acquire);
     do {
       if (seen >= kFirst) return Attempt::lost;
-    } while (!state.compare_exchange_weak(seen, kFirst + outcome, std::memory_order_acq_rel, std::memory_order_acquire));
+    } while (
+        !state.compare_exchange_weak(seen, kFirst + outcome, std::memory_order_acq_rel, std::memory_order_acquire));
     return seen == kParked ? Attempt::won_parked : Attempt::won;
   }
 };

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "explorer.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <algorithm>
 #include <cstring>
 #include <unordered_set>
 #include <utility>
@@ -223,7 +223,8 @@ bool Explorer::enabled(const Thread& thread) const {
   if (thread.awaited < 0) return true;
   const Location& location = locations_[thread.awaited];
   if (thread.paused) {
-    return options_->sequential ? location.version > thread.last_version : location.last() > thread.view.at[thread.awaited];
+    return options_->sequential ? location.version > thread.last_version
+                                : location.last() > thread.view.at[thread.awaited];
   }
   return thread.ready(location.stores.back().value, thread.operand);
 }
@@ -301,7 +302,8 @@ void Explorer::run_once(const std::function<void(Scenario&)>& setup) {
       if (all_ended || at_rest_) break;
       std::string waiting = "deadlock:";
       for (int t = 0; t < thread_count_; ++t) {
-        if (!threads_[t].ended) waiting += std::string(" ") + threads_[t].name + " waits for " + threads_[t].waits_for + ";";
+        if (!threads_[t].ended)
+          waiting += std::string(" ") + threads_[t].name + " waits for " + threads_[t].waits_for + ";";
       }
       fail(waiting);
       break;
@@ -401,7 +403,8 @@ void Explorer::write(int location, Value value, std::memory_order order, const S
   if (index > 250) fail("too many stores to one location");
   View view = continues == nullptr ? View{} : continues->view;
   thread_->view.at[location] = static_cast<std::uint8_t>(index);
-  view.join(releases(order) && !mutated(Mutation::relaxed_stores, location) ? thread_->view : thread_->released, location_count_);
+  view.join(releases(order) && !mutated(Mutation::relaxed_stores, location) ? thread_->view : thread_->released,
+            location_count_);
   view.at[location] = static_cast<std::uint8_t>(index);
   if (order == std::memory_order_seq_cst) sequential_.at[location] = static_cast<std::uint8_t>(index);
   stores.push_back({value, view});
@@ -411,7 +414,9 @@ void Explorer::write(int location, Value value, std::memory_order order, const S
 
 namespace detail {
 
-int new_location(Value initial, bool plain, std::uintptr_t object) { return explorer->new_location(initial, plain, object); }
+int new_location(Value initial, bool plain, std::uintptr_t object) {
+  return explorer->new_location(initial, plain, object);
+}
 
 int location_of(int location, std::uintptr_t object) {
   // The number itself is in memory that may be in use for something else by now.
@@ -462,7 +467,8 @@ Value read_modify_write(int location, Operate operate, Value operand, std::memor
   return old.value;
 }
 
-bool compare_exchange(int location, Value& expected, Value desired, std::memory_order success, std::memory_order failure) {
+bool compare_exchange(int location, Value& expected, Value desired, std::memory_order success,
+                      std::memory_order failure) {
   if (explorer->in_thread() && explorer->mutated(Mutation::blind_cas, location)) {
     store(location, desired, success);
     return true;
@@ -566,7 +572,8 @@ void plain_write(int location, Value value) {
   }
   {
     Thread& thread = *explorer->thread_;
-    if (thread.view.at[location] != at.last()) explorer->fail("a data race: a write is not ordered behind the last write");
+    if (thread.view.at[location] != at.last())
+      explorer->fail("a data race: a write is not ordered behind the last write");
     if (thread.view.at[at.reads] != explorer->locations_[at.reads].last()) {
       explorer->fail("a data race: a write is not ordered behind a read");
     }
@@ -629,7 +636,8 @@ Result explore(const Options& options, const std::function<void(Scenario&)>& set
     return result;
   }
   Result result = run(nullptr);
-  if (result.failed) result.message = run(result.replay.c_str()).message + "  FIBER_MODEL_REPLAY=" + prefix + result.replay;
+  if (result.failed)
+    result.message = run(result.replay.c_str()).message + "  FIBER_MODEL_REPLAY=" + prefix + result.replay;
   return result;
 }
 

@@ -89,7 +89,8 @@ struct Options {
 // Runs `setup` for every schedule. Stops at the first failure.
 Result explore(const Options& options, const std::function<void(Scenario&)>& setup);
 
-// --- for threads and checks ----------------------------------------------------------------------------------------------
+// --- for threads and checks
+// ----------------------------------------------------------------------------------------------
 
 // Ends the run as failed.
 void check(bool holds, const char* what);
@@ -112,7 +113,8 @@ void store(int location, Value value, std::memory_order order);
 // Stores operate(last value) unless that is not wanted; returns what was there.
 using Operate = Value (*)(Value old, Value operand);
 Value read_modify_write(int location, Operate operate, Value operand, std::memory_order order);
-bool compare_exchange(int location, Value& expected, Value desired, std::memory_order success, std::memory_order failure);
+bool compare_exchange(int location, Value& expected, Value desired, std::memory_order success,
+                      std::memory_order failure);
 Value await(int location, bool (*ready)(Value value, Value operand), Value operand, const char* what,
             const Value* then_store = nullptr);
 void fence(std::memory_order order);
@@ -144,7 +146,9 @@ T from_value(Value value) {
 template <class T>
 class Atomic {
  public:
-  Atomic(T initial = T{}) : location_(detail::new_location(detail::to_value(initial), false, reinterpret_cast<std::uintptr_t>(this))) {}  // NOLINT: as std::atomic
+  Atomic(T initial = T{})
+      : location_(detail::new_location(detail::to_value(initial), false, reinterpret_cast<std::uintptr_t>(this))) {
+  }  // NOLINT: as std::atomic
   ~Atomic() { detail::end_location(location_); }
   Atomic(const Atomic&) = delete;
   Atomic& operator=(const Atomic&) = delete;
@@ -159,12 +163,18 @@ class Atomic {
     return modify([](detail::Value, detail::Value operand) { return operand; }, value, order);
   }
   T fetch_add(T value, std::memory_order order = std::memory_order_seq_cst) {
-    return modify([](detail::Value old, detail::Value operand) {
-      return detail::to_value(static_cast<T>(detail::from_value<T>(old) + detail::from_value<T>(operand))); }, value, order);
+    return modify(
+        [](detail::Value old, detail::Value operand) {
+          return detail::to_value(static_cast<T>(detail::from_value<T>(old) + detail::from_value<T>(operand)));
+        },
+        value, order);
   }
   T fetch_sub(T value, std::memory_order order = std::memory_order_seq_cst) {
-    return modify([](detail::Value old, detail::Value operand) {
-      return detail::to_value(static_cast<T>(detail::from_value<T>(old) - detail::from_value<T>(operand))); }, value, order);
+    return modify(
+        [](detail::Value old, detail::Value operand) {
+          return detail::to_value(static_cast<T>(detail::from_value<T>(old) - detail::from_value<T>(operand)));
+        },
+        value, order);
   }
   bool compare_exchange_strong(T& expected, T desired, std::memory_order success, std::memory_order failure) {
     detail::Value value = detail::to_value(expected);
@@ -185,15 +195,19 @@ class Atomic {
   // Not of std::atomic: waits, without spinning, until the last value stored is this one, and acquires it. What a
   // futex or a blocking lock comes down to.
   void await(T value, const char* what) const {
-    detail::await(at(), [](detail::Value now, detail::Value wanted) { return now == wanted; }, detail::to_value(value), what);
+    detail::await(
+        at(), [](detail::Value now, detail::Value wanted) { return now == wanted; }, detail::to_value(value), what);
   }
   // The same, and stores another value in the same step.
   void await(T value, const char* what, T then) {
     const detail::Value stored = detail::to_value(then);
-    detail::await(at(), [](detail::Value now, detail::Value wanted) { return now == wanted; }, detail::to_value(value), what, &stored);
+    detail::await(
+        at(), [](detail::Value now, detail::Value wanted) { return now == wanted; }, detail::to_value(value), what,
+        &stored);
   }
   void await_not(T value, const char* what) const {
-    detail::await(at(), [](detail::Value now, detail::Value unwanted) { return now != unwanted; }, detail::to_value(value), what);
+    detail::await(
+        at(), [](detail::Value now, detail::Value unwanted) { return now != unwanted; }, detail::to_value(value), what);
   }
 
  private:
@@ -208,7 +222,9 @@ class Atomic {
 template <class T>
 class Plain {
  public:
-  Plain(T initial = T{}) : location_(detail::new_location(detail::to_value(initial), true, reinterpret_cast<std::uintptr_t>(this))) {}  // NOLINT
+  Plain(T initial = T{})
+      : location_(detail::new_location(detail::to_value(initial), true, reinterpret_cast<std::uintptr_t>(this))) {
+  }  // NOLINT
   ~Plain() { detail::end_location(location_); }
   Plain(const Plain&) = delete;
   Plain& operator=(const Plain&) = delete;

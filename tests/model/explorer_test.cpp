@@ -149,17 +149,20 @@ TEST(Explorer, FindsDeadlocksRacesLifetimesAndCircles) {
   struct Two {
     Lock first, second;
   };
-  expect_found("locks in two orders", explore({.name = "deadlock"}, [](Scenario& run) {
-                 Two& locks = run.make<Two>();
-                 const auto take = [](Lock& a, Lock& b) {
-                   a.lock();
-                   b.lock();
-                   b.unlock();
-                   a.unlock();
-                 };
-                 run.thread("ab", [&, take] { take(locks.first, locks.second); });
-                 run.thread("ba", [&, take] { take(locks.second, locks.first); });
-               }), "deadlock: ab waits for a lock; ba waits for a lock;");
+  expect_found("locks in two orders",
+               explore({.name = "deadlock"},
+                       [](Scenario& run) {
+                         Two& locks = run.make<Two>();
+                         const auto take = [](Lock& a, Lock& b) {
+                           a.lock();
+                           b.lock();
+                           b.unlock();
+                           a.unlock();
+                         };
+                         run.thread("ab", [&, take] { take(locks.first, locks.second); });
+                         run.thread("ba", [&, take] { take(locks.second, locks.first); });
+                       }),
+               "deadlock: ab waits for a lock; ba waits for a lock;");
   struct Message {
     Plain<int> data;
     Atomic<bool> flag;
@@ -178,23 +181,29 @@ TEST(Explorer, FindsDeadlocksRacesLifetimesAndCircles) {
   };
   expect_holds("message", pass(kRelease));
   expect_found("message, relaxed", pass(kRelaxed), "a data race");
-  expect_found("a dead variable", explore({.name = "lifetime"}, [](Scenario& run) {
-                 auto& pointer = run.make<Atomic<Atomic<int>*>>();
-                 run.thread("owner", [&] {
-                   Atomic<int> variable(0);
-                   pointer.store(&variable);
-                 });
-                 run.thread("user", [&] {
-                   if (Atomic<int>* variable = pointer.load()) variable->store(1);
-                 });
-               }), "after its end of life");
-  expect_found("a circle", explore({.name = "circle"}, [](Scenario& run) {
-                 auto& flag = run.make<Atomic<bool>>();
-                 run.thread("spinner", [&] {
-                   while (!flag.load()) {
-                   }
-                 });
-               }), "round in circles");
+  expect_found("a dead variable",
+               explore({.name = "lifetime"},
+                       [](Scenario& run) {
+                         auto& pointer = run.make<Atomic<Atomic<int>*>>();
+                         run.thread("owner", [&] {
+                           Atomic<int> variable(0);
+                           pointer.store(&variable);
+                         });
+                         run.thread("user", [&] {
+                           if (Atomic<int>* variable = pointer.load()) variable->store(1);
+                         });
+                       }),
+               "after its end of life");
+  expect_found("a circle",
+               explore({.name = "circle"},
+                       [](Scenario& run) {
+                         auto& flag = run.make<Atomic<bool>>();
+                         run.thread("spinner", [&] {
+                           while (!flag.load()) {
+                           }
+                         });
+                       }),
+               "round in circles");
 }
 
 TEST(Explorer, AReplayFailsTheSameWay) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Thread handoff under every interleaving: a worker in a blocking section, the monitor that takes its processor, and
-// the end of the runtime. A model of Scheduler::blocking_begin, blocking_end, retake (scheduler.cpp) and of the loop over
-// workers in shut_down (lifecycle.cpp), access by access; what becomes of the processor afterwards is in idle_model.h.
+// the end of the runtime. A model of Scheduler::blocking_begin, blocking_end, retake (scheduler.cpp) and of the loop
+// over workers in shut_down (lifecycle.cpp), access by access; what becomes of the processor afterwards is in
+// idle_model.h.
 #include <gtest/gtest.h>
 
 #include "report.h"
@@ -14,15 +15,15 @@ enum class Bug { none, end_without_lock, retake_without_token };
 
 struct Handoff {
   const Bug bug;
-  Lock lock;                         // lock_
-  Atomic<bool> stopping;             // stopping_
-  Atomic<std::uint64_t> blocking;    // Processor::blocking
-  Atomic<bool> in_blocking;          // Worker::in_blocking
-  Plain<bool> processor_taken;       // Worker::processor_taken, guarded by the lock
-  Atomic<std::uint64_t> token;       // Worker::blocking_token
-  Atomic<bool> has_ended;            // Worker::exited
-  Atomic<bool> settled;              // not of the runtime: nothing more will happen to the worker
-  Plain<int> user{0};                // the processor itself: whoever owns it writes to it
+  Lock lock;                       // lock_
+  Atomic<bool> stopping;           // stopping_
+  Atomic<std::uint64_t> blocking;  // Processor::blocking
+  Atomic<bool> in_blocking;        // Worker::in_blocking
+  Plain<bool> processor_taken;     // Worker::processor_taken, guarded by the lock
+  Atomic<std::uint64_t> token;     // Worker::blocking_token
+  Atomic<bool> has_ended;          // Worker::exited
+  Atomic<bool> settled;            // not of the runtime: nothing more will happen to the worker
+  Plain<int> user{0};              // the processor itself: whoever owns it writes to it
   int sections = 0, taken = 0, abandoned = 0, detached = 0;
 
   explicit Handoff(Bug put_in) : bug(put_in) {}
@@ -127,7 +128,8 @@ Result handoff_scenario(bool stops, Bug bug = Bug::none) {
     if (stops) run.thread("run()", [&state] { state.shut_down(); });
     run.at_end([&state] {
       check(state.taken <= 1, "a processor was taken twice");
-      check(state.detached == state.abandoned, "a worker was left behind and runs on, or sleeps for ever and is waited for");
+      check(state.detached == state.abandoned,
+            "a worker was left behind and runs on, or sleeps for ever and is waited for");
     });
   });
 }

@@ -31,9 +31,9 @@ struct IdleModel {
   static constexpr std::uint64_t kNever = 100, kSooner = 5, kSoon = 10;
 
   struct Worker {
-    Atomic<int> wake;           // Worker::wake
-    Plain<int> processor{-1};   // Worker::processor
-    Plain<bool> spinning;       // Worker::spinning
+    Atomic<int> wake;          // Worker::wake
+    Plain<int> processor{-1};  // Worker::processor
+    Plain<bool> spinning;      // Worker::spinning
     unsigned ran = 0;
   };
 
@@ -43,18 +43,19 @@ struct IdleModel {
   Plain<unsigned> idle_processors;  // idle_processor_list_
   Plain<unsigned> idle_workers;     // idle_worker_list_
   Plain<unsigned> not_started;
-  Atomic<int> idle_count;           // idle_processor_count_
-  Atomic<int> spinning;             // spinning_
-  Atomic<int> global;               // global_size_
-  std::array<Atomic<int>, 2> local; // Processor::queue
+  Atomic<int> idle_count;            // idle_processor_count_
+  Atomic<int> spinning;              // spinning_
+  Atomic<int> global;                // global_size_
+  std::array<Atomic<int>, 2> local;  // Processor::queue
   fiber::detail::BasicPollerTurn<Atomics> turn;
   Atomic<int> eventfd;
-  Atomic<bool> interrupted;         // Poller::interrupted_
+  Atomic<bool> interrupted;                // Poller::interrupted_
   Atomic<std::uint64_t> earliest{kNever};  // TimerHeap::earliest_
   std::array<Worker, kMost> workers;
   unsigned fired[kMost] = {};
 
-  IdleModel(unsigned processor_count, unsigned worker_count, IdleBug left_out) : processors(processor_count), bug(left_out) {
+  IdleModel(unsigned processor_count, unsigned worker_count, IdleBug left_out)
+      : processors(processor_count), bug(left_out) {
     not_started.set((1u << worker_count) - 1);
   }
 
@@ -102,7 +103,8 @@ struct IdleModel {
           if (worker >= 0) remove(idle_workers, worker);
         }
       }
-      forget_at(8, caller, static_cast<unsigned>(processor + 1) + 4 * static_cast<unsigned>(worker + 1) + 32 * interrupt);
+      forget_at(8, caller,
+                static_cast<unsigned>(processor + 1) + 4 * static_cast<unsigned>(worker + 1) + 32 * interrupt);
       lock.unlock();
       if (processor < 0) {
         spinning.fetch_sub(1, std::memory_order_acq_rel);
@@ -251,7 +253,8 @@ struct IdleModel {
     const std::uint64_t again = earliest.load(std::memory_order_seq_cst);
     next = bug == IdleBug::sleep_beyond_published ? again : std::min(next, again);
     bool wait = false;
-    if (bug == IdleBug::no_second_look || !work_visible()) wait = next == kNever;  // else until a time that comes: it may return at any moment
+    if (bug == IdleBug::no_second_look || !work_visible())
+      wait = next == kNever;  // else until a time that comes: it may return at any moment
     forget_at(4, number, 2 * next + wait);
     // wait_events
     if (wait) eventfd.await_not(0, "epoll");

@@ -110,12 +110,15 @@ TEST(IdleModel, TwoProcessors) {
 TEST(IdleModel, FindsTheBugsPutIn) {
   expect_found("no look before sleeping", idle_scenario("idle/look", {1, 2, 1, "g"}, kWeak, IdleBug::no_second_look),
                "a fiber stays queued");
-  expect_found("no fence before waking", idle_scenario("idle/fence", {2, 3, 2, "", 1, true}, kWeak, IdleBug::no_fence_in_wake),
+  expect_found("no fence before waking",
+               idle_scenario("idle/fence", {2, 3, 2, "", 1, true}, kWeak, IdleBug::no_fence_in_wake),
                "a fiber stays queued");
-  expect_found("epoll left to nobody", idle_scenario("idle/release", {2, 4, 1, "g", 1}, kSequential, IdleBug::no_release_check),
+  expect_found("epoll left to nobody",
+               idle_scenario("idle/release", {2, 4, 1, "g", 1}, kSequential, IdleBug::no_release_check),
                "nobody looks after the poller");
-  expect_found("a spinner that looks not again", idle_scenario("idle/deaf", {1, 3, 1, "gg"}, kSequential, IdleBug::deaf_spinner),
-               "a fiber stays queued");
-  expect_found("a sleep beyond what is said", idle_scenario("idle/beyond", {1, 2, 1, "d"}, kWeak, IdleBug::sleep_beyond_published),
+  expect_found("a spinner that looks not again",
+               idle_scenario("idle/deaf", {1, 3, 1, "gg"}, kSequential, IdleBug::deaf_spinner), "a fiber stays queued");
+  expect_found("a sleep beyond what is said",
+               idle_scenario("idle/beyond", {1, 2, 1, "d"}, kWeak, IdleBug::sleep_beyond_published),
                "a timer stays armed");
 }

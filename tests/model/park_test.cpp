@@ -21,7 +21,9 @@ struct FiberModel {
   Plain<int> registers{0};  // written by the switch away, read by whoever resumes it
   Atomic<int> runnable{kNotReady};
 
-  void ready() { check(runnable.exchange(kReady, std::memory_order_acq_rel) == kNotReady, "a fiber was readied twice"); }
+  void ready() {
+    check(runnable.exchange(kReady, std::memory_order_acq_rel) == kNotReady, "a fiber was readied twice");
+  }
 };
 
 // Bugs of logic, as opposed to those of the explorer's Mutation.
@@ -47,39 +49,40 @@ struct ParkState {
 Result park_scenario(unsigned parties, Mutation mutation = Mutation::none, Bug bug = Bug::none) {
   return explore({.name = "park", .mutation = mutation, .mutated_location = mutation == Mutation::none ? -1 : 0},
                  [=](Scenario& run) {
-    ParkState& state = run.make<ParkState>();
-    run.thread("parker", [&state, bug] {
-      if (state.claim.claimed()) {
-        state.fiber.runnable.store(kNeverParked);
-        state.go_on();
-        return;
-      }
-      state.fiber.registers.set(1);
-      // Off its stack: this is the next fiber's, or the scheduler's, finish_switch.
-      if (!state.claim.commit() && bug != Bug::ignore_commit) state.fiber.ready();
-    });
-    for (unsigned i = 0; i < parties; ++i) {
-      static constexpr const char* kNames[] = {"party 0", "party 1", "party 2"};
-      run.thread(kNames[i], [&state, i, bug] {
-        state.result[i].set(static_cast<int>(i) + 10);
-        const Claim::Attempt attempt = state.claim.attempt(i);
-        if (attempt != Claim::Attempt::lost) ++state.winners;
-        if (attempt == Claim::Attempt::won_parked || (attempt == Claim::Attempt::won && bug == Bug::ready_unparked)) {
-          state.fiber.ready();
-        }
-      });
-    }
-    run.thread("processor", [&state] {
-      state.fiber.runnable.await_not(kNotReady, "the fiber to be readied");
-      if (state.fiber.runnable.load() == kNeverParked) return;
-      check(state.fiber.registers.get() == 1, "a fiber was resumed before it was off its stack");
-      state.go_on();
-    });
-    run.at_end([&state] {
-      check(state.winners == 1, "not exactly one party has won");
-      check(state.resumed == 1, "the fiber did not go on exactly once");
-    });
-  });
+                   ParkState& state = run.make<ParkState>();
+                   run.thread("parker", [&state, bug] {
+                     if (state.claim.claimed()) {
+                       state.fiber.runnable.store(kNeverParked);
+                       state.go_on();
+                       return;
+                     }
+                     state.fiber.registers.set(1);
+                     // Off its stack: this is the next fiber's, or the scheduler's, finish_switch.
+                     if (!state.claim.commit() && bug != Bug::ignore_commit) state.fiber.ready();
+                   });
+                   for (unsigned i = 0; i < parties; ++i) {
+                     static constexpr const char* kNames[] = {"party 0", "party 1", "party 2"};
+                     run.thread(kNames[i], [&state, i, bug] {
+                       state.result[i].set(static_cast<int>(i) + 10);
+                       const Claim::Attempt attempt = state.claim.attempt(i);
+                       if (attempt != Claim::Attempt::lost) ++state.winners;
+                       if (attempt == Claim::Attempt::won_parked ||
+                           (attempt == Claim::Attempt::won && bug == Bug::ready_unparked)) {
+                         state.fiber.ready();
+                       }
+                     });
+                   }
+                   run.thread("processor", [&state] {
+                     state.fiber.runnable.await_not(kNotReady, "the fiber to be readied");
+                     if (state.fiber.runnable.load() == kNeverParked) return;
+                     check(state.fiber.registers.get() == 1, "a fiber was resumed before it was off its stack");
+                     state.go_on();
+                   });
+                   run.at_end([&state] {
+                     check(state.winners == 1, "not exactly one party has won");
+                     check(state.resumed == 1, "the fiber did not go on exactly once");
+                   });
+                 });
 }
 
 // sleep_claimed (park.cpp): the waiter is a thread, and its claim ends with it. The party is not the last to touch it.
@@ -114,29 +117,29 @@ Result locked_scenario(Mutation mutation = Mutation::none, bool unlock_early = f
   };
   return explore({.name = "park/locked", .mutation = mutation, .mutated_location = mutation == Mutation::none ? -1 : 0},
                  [=](Scenario& run) {
-    State& state = run.make<State>();
-    run.thread("parker", [&state, unlock_early] {
-      fiber::spin_lock(state.lock);
-      state.queued.set(true);
-      if (unlock_early) fiber::spin_unlock(state.lock);
-      state.fiber.registers.set(1);
-      if (!unlock_early) fiber::spin_unlock(state.lock);  // finish_switch
-    });
-    for (const char* name : {"waker 0", "waker 1"}) {
-      run.thread(name, [&state] {
-        fiber::spin_lock(state.lock);
-        const bool found = state.queued.get();
-        if (found) state.queued.set(false);
-        fiber::spin_unlock(state.lock);
-        if (found) state.fiber.ready();
-      });
-    }
-    run.thread("processor", [&state] {
-      // The wakers may both come too early: then nobody wakes it, and that is no fault of the lock's.
-      if (state.fiber.runnable.load(std::memory_order_acquire) == kNotReady) return;
-      check(state.fiber.registers.get() == 1, "a fiber was resumed before it was off its stack");
-    });
-  });
+                   State& state = run.make<State>();
+                   run.thread("parker", [&state, unlock_early] {
+                     fiber::spin_lock(state.lock);
+                     state.queued.set(true);
+                     if (unlock_early) fiber::spin_unlock(state.lock);
+                     state.fiber.registers.set(1);
+                     if (!unlock_early) fiber::spin_unlock(state.lock);  // finish_switch
+                   });
+                   for (const char* name : {"waker 0", "waker 1"}) {
+                     run.thread(name, [&state] {
+                       fiber::spin_lock(state.lock);
+                       const bool found = state.queued.get();
+                       if (found) state.queued.set(false);
+                       fiber::spin_unlock(state.lock);
+                       if (found) state.fiber.ready();
+                     });
+                   }
+                   run.thread("processor", [&state] {
+                     // The wakers may both come too early: then nobody wakes it, and that is no fault of the lock's.
+                     if (state.fiber.runnable.load(std::memory_order_acquire) == kNotReady) return;
+                     check(state.fiber.registers.get() == 1, "a fiber was resumed before it was off its stack");
+                   });
+                 });
 }
 
 // join_wait_limited and join_finish (spawn.cpp). The claim is on the joiner's stack: nobody may touch it when it has
@@ -151,58 +154,61 @@ Result join_scenario(bool timed, Mutation mutation = Mutation::none, bool forget
     Atomic<bool> timer_done;
     int ended = 0;
   };
-  return explore({.name = timed ? "join/timed" : "join", .mutation = mutation, .mutated_location = mutation == Mutation::none ? -1 : 0},
+  return explore({.name = timed ? "join/timed" : "join",
+                  .mutation = mutation,
+                  .mutated_location = mutation == Mutation::none ? -1 : 0},
                  [=](Scenario& run) {
-    State& state = run.make<State>();
-    const auto wake = [&state](Claim& claim, std::uint32_t outcome) {
-      if (claim.attempt(outcome) != Claim::Attempt::won_parked) return;
-      check(state.readied.exchange(1, std::memory_order_acq_rel) == 0, "the joiner was readied twice");
-    };
-    run.thread("joiner", [&state, timed, forget_finishing] {
-      {
-        Claim claim;
-        const auto self = reinterpret_cast<std::uintptr_t>(&claim);
-        bool finished = true;
-        if (join::enter(state.word, self) == join::kNobody) {
-          if (timed) {
-            state.timers.lock();
-            state.armed.set(&claim);
-            state.timers.unlock();
-          }
-          if (!claim.claimed() && claim.commit()) state.readied.await(1, "the end of the fiber");
-          if (timed) {
-            state.timers.lock();
-            state.armed.set(nullptr);
-            state.timers.unlock();
-          }
-          if (claim.outcome() != 0) {
-            finished = !join::leave(state.word, self);
-            while (finished && !forget_finishing && !join::settled(state.word)) model::pause();
-          }
-        }
-        if (finished) check(state.result.get() == 42, "the result is not there");
-      }
-      ++state.ended;
-    });
-    run.thread("fiber", [&state, wake] {
-      state.result.set(42);
-      join::finish(state.word, [&](std::uintptr_t waiter) { wake(*reinterpret_cast<Claim*>(waiter), 0); });
-    });
-    if (timed) {
-      run.thread("timer", [&state, wake] {
-        state.timers.lock();
-        if (Claim* claim = state.armed.get()) {
-          state.armed.set(nullptr);
-          wake(*claim, 1);
-        }
-        state.timers.unlock();
-      });
-    }
-    run.at_end([&state] {
-      check(state.ended == 1, "the joiner did not go on");
-      check(state.word.load() == join::kFinished, "the end was forgotten");
-    });
-  });
+                   State& state = run.make<State>();
+                   const auto wake = [&state](Claim& claim, std::uint32_t outcome) {
+                     if (claim.attempt(outcome) != Claim::Attempt::won_parked) return;
+                     check(state.readied.exchange(1, std::memory_order_acq_rel) == 0, "the joiner was readied twice");
+                   };
+                   run.thread("joiner", [&state, timed, forget_finishing] {
+                     {
+                       Claim claim;
+                       const auto self = reinterpret_cast<std::uintptr_t>(&claim);
+                       bool finished = true;
+                       if (join::enter(state.word, self) == join::kNobody) {
+                         if (timed) {
+                           state.timers.lock();
+                           state.armed.set(&claim);
+                           state.timers.unlock();
+                         }
+                         if (!claim.claimed() && claim.commit()) state.readied.await(1, "the end of the fiber");
+                         if (timed) {
+                           state.timers.lock();
+                           state.armed.set(nullptr);
+                           state.timers.unlock();
+                         }
+                         if (claim.outcome() != 0) {
+                           finished = !join::leave(state.word, self);
+                           while (finished && !forget_finishing && !join::settled(state.word)) model::pause();
+                         }
+                       }
+                       if (finished) check(state.result.get() == 42, "the result is not there");
+                     }
+                     ++state.ended;
+                   });
+                   run.thread("fiber", [&state, wake] {
+                     state.result.set(42);
+                     join::finish(state.word,
+                                  [&](std::uintptr_t waiter) { wake(*reinterpret_cast<Claim*>(waiter), 0); });
+                   });
+                   if (timed) {
+                     run.thread("timer", [&state, wake] {
+                       state.timers.lock();
+                       if (Claim* claim = state.armed.get()) {
+                         state.armed.set(nullptr);
+                         wake(*claim, 1);
+                       }
+                       state.timers.unlock();
+                     });
+                   }
+                   run.at_end([&state] {
+                     check(state.ended == 1, "the joiner did not go on");
+                     check(state.word.load() == join::kFinished, "the end was forgotten");
+                   });
+                 });
 }
 
 }  // namespace

@@ -59,8 +59,8 @@ struct Ring {
 
 // What the owner does, one letter a step: `+` pushes the next item, `-` pops. At the end it pops until empty.
 template <std::uint32_t Capacity>
-Result queue_scenario(const char* name, const char* owner, unsigned thieves, unsigned before, Mutation mutation = Mutation::none,
-                      int location = -1) {
+Result queue_scenario(const char* name, const char* owner, unsigned thieves, unsigned before,
+                      Mutation mutation = Mutation::none, int location = -1) {
   struct State {
     Ring<Capacity> ring;
     Queue<Capacity> own[2];

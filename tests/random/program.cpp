@@ -3,11 +3,11 @@
 
 #include <fiber/all.h>
 
+#include <unistd.h>
 #include <memory>
 #include <random>
 #include <stdexcept>
 #include <thread>
-#include <unistd.h>
 #include <vector>
 
 #include "history.h"
@@ -37,7 +37,7 @@ class Program {
  private:
   struct Lock {
     fiber::Mutex mutex;
-    int inside = 0;    // not atomic on purpose: what the mutex guards
+    int inside = 0;  // not atomic on purpose: what the mutex guards
     long entered = 0;
     std::atomic<long> expected{0};
   };
@@ -46,8 +46,13 @@ class Program {
   class Actor {
    public:
     Actor(Program& program, std::uint64_t seed, unsigned level, int depth, bool is_fiber)
-        : program_(program), random_(seed), level_(level), depth_(depth), is_fiber_(is_fiber),
-          log_(program.history_.new_log(id_)), sequences_(program.channels_.size()) {}
+        : program_(program),
+          random_(seed),
+          level_(level),
+          depth_(depth),
+          is_fiber_(is_fiber),
+          log_(program.history_.new_log(id_)),
+          sequences_(program.channels_.size()) {}
 
     void act(unsigned operations) {
       for (unsigned i = 0; i < operations; ++i) {
@@ -74,17 +79,44 @@ class Program {
 
     void act_once() {
       switch (pick(is_fiber_ ? 16 : 9)) {
-        case 0: case 1: send(my_channel(), limit(true)); break;
-        case 2: receive_somehow(); break;
-        case 3: try_send(my_channel()); break;
-        case 4: try_receive(any_channel()); break;
-        case 5: case 6: lock_something(0); break;
-        case 7: wait_for_token(); break;
-        case 8: sleep(); break;
-        case 9: fiber::yield(); break;
-        case 10: case 11: case 12: select(); break;
-        case 13: case 14: children(); break;
-        case 15: fiber::blocking([&] { usleep(static_cast<useconds_t>(pick(80))); }); break;
+        case 0:
+        case 1:
+          send(my_channel(), limit(true));
+          break;
+        case 2:
+          receive_somehow();
+          break;
+        case 3:
+          try_send(my_channel());
+          break;
+        case 4:
+          try_receive(any_channel());
+          break;
+        case 5:
+        case 6:
+          lock_something(0);
+          break;
+        case 7:
+          wait_for_token();
+          break;
+        case 8:
+          sleep();
+          break;
+        case 9:
+          fiber::yield();
+          break;
+        case 10:
+        case 11:
+        case 12:
+          select();
+          break;
+        case 13:
+        case 14:
+          children();
+          break;
+        case 15:
+          fiber::blocking([&] { usleep(static_cast<useconds_t>(pick(80))); });
+          break;
       }
     }
 
@@ -99,13 +131,15 @@ class Program {
       const std::uint64_t kind = pick(may_be_none ? 5 : 3);
       if (kind == 0 || kind == 2) chosen.deadline = fiber::Clock::now() + short_time();
       if (kind == 1 || kind == 2) chosen.context = &program_.contexts_[pick(program_.contexts_.size())];
-      chosen.limit = chosen.context == nullptr ? fiber::Limit(chosen.deadline) : fiber::Limit(*chosen.context, chosen.deadline);
+      chosen.limit =
+          chosen.context == nullptr ? fiber::Limit(chosen.deadline) : fiber::Limit(*chosen.context, chosen.deadline);
       return chosen;
     }
     void check_status(Status status, const Chosen& chosen) {
       if (status == Status::timed_out) expect(fiber::Clock::now() >= chosen.deadline, "timed out early");
       if (status == Status::cancelled) {
-        expect(chosen.context != nullptr && chosen.context->cancelled(), "cancelled by a context that is not cancelled");
+        expect(chosen.context != nullptr && chosen.context->cancelled(),
+               "cancelled by a context that is not cancelled");
       }
     }
 
@@ -256,7 +290,9 @@ class Program {
       const std::size_t which = from + pick(program_.locks_.size() - from);
       Lock& lock = *program_.locks_[which];
       switch (pick(3)) {
-        case 0: lock.mutex.lock(); break;
+        case 0:
+          lock.mutex.lock();
+          break;
         case 1:
           if (!lock.mutex.try_lock()) return;
           break;
@@ -273,10 +309,18 @@ class Program {
       ++lock.entered;
       lock.expected.fetch_add(1, std::memory_order_relaxed);
       switch (pick(6)) {
-        case 0: send(my_channel(), limit(true)); break;
-        case 1: lock_something(which + 1); break;
-        case 2: sleep(); break;
-        case 3: if (is_fiber_) fiber::yield(); break;
+        case 0:
+          send(my_channel(), limit(true));
+          break;
+        case 1:
+          lock_something(which + 1);
+          break;
+        case 2:
+          sleep();
+          break;
+        case 3:
+          if (is_fiber_) fiber::yield();
+          break;
       }
       expect(--lock.inside == 0, "two in one critical section");
       lock.mutex.unlock();
@@ -386,7 +430,8 @@ class Program {
   long tokens_ = 0, tokens_made_ = 0, tokens_taken_ = 0;
 };
 
-Program::Program(std::uint64_t seed, Random& shape) : seed_(seed), capacities_(capacities(shape)), history_(capacities_) {
+Program::Program(std::uint64_t seed, Random& shape)
+    : seed_(seed), capacities_(capacities(shape)), history_(capacities_) {
   for (const std::size_t capacity : capacities_) {
     channels_.emplace_back(capacity);
     senders_.push_back(std::make_unique<fiber::WaitGroup>());
@@ -397,14 +442,13 @@ Program::Program(std::uint64_t seed, Random& shape) : seed_(seed), capacities_(c
     const fiber::Context parent = contexts_.empty() || shape() % 2 == 0 ? fiber::Context() : contexts_.back();
     sources_.push_back(fiber::with_cancel(parent));
     const fiber::Context& context = sources_.back().context();
-    contexts_.push_back(shape() % 2 == 0 ? context : fiber::with_timeout(context, std::chrono::microseconds(shape() % 2000)));
+    contexts_.push_back(shape() % 2 == 0 ? context
+                                         : fiber::with_timeout(context, std::chrono::microseconds(shape() % 2000)));
   }
 }
 
 void Program::start_channel(std::uint32_t channel, fiber::WaitGroup& all) {
-  fiber::go({.name = "drainer"}, [this, channel, token = all.token()] {
-    Actor(*this, 0, 0, 0, true).drain(channel);
-  });
+  fiber::go({.name = "drainer"}, [this, channel, token = all.token()] { Actor(*this, 0, 0, 0, true).drain(channel); });
   fiber::go({.name = "closer"}, [this, channel, token = all.token()] {
     senders_[channel]->wait();
     channels_[channel].close();
@@ -420,10 +464,10 @@ void Program::run(Random& shape) {
     const unsigned level = static_cast<unsigned>(shape() % channels_.size());
     const unsigned operations = static_cast<unsigned>(5 + shape() % 40);
     auto body = [this, i, level, operations, is_fiber = i < fibers, token = actors.token(), may_send = [&] {
-                   std::vector<fiber::WaitGroup::Token> tokens;
-                   for (std::size_t c = level; c < channels_.size(); ++c) tokens.push_back(senders_[c]->token());
-                   return tokens;
-                 }()]() mutable {
+      std::vector<fiber::WaitGroup::Token> tokens;
+      for (std::size_t c = level; c < channels_.size(); ++c) tokens.push_back(senders_[c]->token());
+      return tokens;
+    }()]() mutable {
       Actor(*this, seed_ * 1000 + i, level, 2, is_fiber).act(operations);
       may_send.clear();
     };

@@ -59,7 +59,8 @@ class SimulatedClock {
       ASSERT_EQ(by_position[timer->position], nullptr);
       by_position[timer->position] = timer;
     }
-    for (std::size_t i = 1; i < by_position.size(); ++i) ASSERT_LE(by_position[(i - 1) / 4]->when, by_position[i]->when);
+    for (std::size_t i = 1; i < by_position.size(); ++i)
+      ASSERT_LE(by_position[(i - 1) / 4]->when, by_position[i]->when);
     for (const SimulatedTimer* timer : idle_) ASSERT_EQ(timer->position, Timer::kUnarmed);
   }
 
