@@ -76,6 +76,8 @@ struct JoinCore {
   std::exception_ptr error;
 };
 FIBER_API void join_wait(JoinCore* core);
+FIBER_API void* allocate_small(std::size_t size);
+FIBER_API void free_small(void* memory, std::size_t size);
 FIBER_API Status join_wait_limited(JoinCore* core, const Limit& limit);
 FIBER_API void join_finish(JoinCore* core);
 FIBER_API std::uint64_t fiber_id(const Fiber* fiber);
@@ -84,8 +86,13 @@ template <class R>
 struct JoinState : JoinCore {
   std::conditional_t<std::is_void_v<R>, std::optional<bool>, std::optional<R>> value;
   void release() {
-    if (references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    // The last one need not lock the word: nobody else is left.
+    if (references.load(std::memory_order_acquire) == 1 || references.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      delete this;
+    }
   }
+  static void* operator new(std::size_t size) { return allocate_small(size); }
+  static void operator delete(void* memory, std::size_t size) { free_small(memory, size); }
 };
 
 }  // namespace detail

@@ -271,7 +271,7 @@ struct fiberprof_registry {
   uint64_t fiber_slabs;      /* address of an array of slab addresses; slabs are only ever appended */
   uint32_t fiber_slab_count; /* published after the slab it counts */
   uint32_t fibers_per_slab;
-  uint64_t fibers_created;  /* ids given out so far */
+  uint64_t fibers_created;  /* ids given out so far, of which processors keep a few for their next fibers */
   uint64_t processors;      /* address of an array of processor addresses */
   uint32_t processor_count; /* fixed once the runtime has started */
   uint32_t worker_count;    /* slots in use or once used; only grows */

@@ -128,7 +128,9 @@ void registry_end_rewrite(Fiber* fiber) {
   publish(fiber->record.sequence, fiber->record.sequence + 1);
 }
 
-std::uint64_t registry_next_id() { return __atomic_add_fetch(&fiberprof_registry.fibers_created, 1, __ATOMIC_RELAXED); }
+std::uint64_t registry_take_ids(std::uint64_t count) {
+  return __atomic_fetch_add(&fiberprof_registry.fibers_created, count, __ATOMIC_RELAXED) + 1;
+}
 
 const char* reason_text(Reason reason) {
   static constexpr const char* texts[] = {

@@ -33,7 +33,8 @@ void registry_started(std::uint64_t now);
 // Rewrites a slot for a new fiber, or as free: between these two the sequence is odd.
 void registry_begin_rewrite(Fiber* fiber);
 void registry_end_rewrite(Fiber* fiber);
-std::uint64_t registry_next_id();
+// The first of `count` new ids.
+std::uint64_t registry_take_ids(std::uint64_t count);
 // Calls visit(fiber) for every slot ever made.
 template <class Visit>
 void registry_for_each(Visit visit) {

@@ -3,6 +3,7 @@
 // in lifecycle.cpp.
 #include "sched/scheduler.h"
 
+#include <algorithm>
 #include <cxxabi.h>
 #include <mutex>
 
@@ -149,6 +150,44 @@ void Scheduler::recycle(Processor* processor, Fiber* fiber) {
   }
   processor->free.count -= surplus.count;
   pool_.give(surplus);
+}
+
+std::uint64_t Scheduler::next_id() {
+  constexpr std::uint64_t kIds = 16;  // at a time: the counter is shared by all processors
+  const Worker* worker = this_worker();
+  if (worker == nullptr || worker->local == nullptr) return registry_take_ids(1);
+  Processor* processor = worker->local;
+  if (processor->next_id == processor->end_id) [[unlikely]] {
+    processor->next_id = registry_take_ids(kIds);
+    processor->end_id = processor->next_id + kIds;
+  }
+  return processor->next_id++;
+}
+
+void* Scheduler::allocate_small(std::size_t size) {
+  const Worker* worker = this_worker();
+  if (!FIBER_ASAN && size <= SmallBlocks::kSize && worker != nullptr && worker->local != nullptr) [[likely]] {
+    SmallBlocks& blocks = worker->local->small_blocks;
+    if (SmallBlocks::Block* block = blocks.head) {
+      blocks.head = block->next;
+      --blocks.count;
+      return block;
+    }
+  }
+  return ::operator new(std::max(size, SmallBlocks::kSize));
+}
+
+void Scheduler::free_small(void* memory, std::size_t size) {
+  const Worker* worker = this_worker();
+  if (!FIBER_ASAN && size <= SmallBlocks::kSize && worker != nullptr && worker->local != nullptr) [[likely]] {
+    SmallBlocks& blocks = worker->local->small_blocks;
+    if (blocks.count < SmallBlocks::kMost) {
+      blocks.head = new (memory) SmallBlocks::Block{blocks.head};
+      ++blocks.count;
+      return;
+    }
+  }
+  ::operator delete(memory);
 }
 
 // --- blocking sections ---------------------------------------------------------------------------------------------------

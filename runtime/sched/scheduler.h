@@ -41,6 +41,10 @@ class Scheduler {
 
   // --- making fibers -----------------------------------------------------------------------------------------------
   Fiber* allocate_fiber();
+  std::uint64_t next_id();
+  // Memory of a few dozen bytes, from the processor's own store where there is one.
+  void* allocate_small(std::size_t size);
+  void free_small(void* memory, std::size_t size);
   void recycle(Processor* processor, Fiber* fiber);
 
   // --- making them runnable ----------------------------------------------------------------------------------------

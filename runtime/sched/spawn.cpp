@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Making fibers, their first and last steps, joining, and what a fiber may say about itself.
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <cstdio>
 #include <cstdlib>
 #include <cxxabi.h>
@@ -27,9 +29,12 @@ namespace detail {
 namespace {
 
 void copy_name(fiberprof_fiber& record, std::string_view name) {
-  // Readers see old and new bytes mixed at worst, always with a zero at the end.
-  const std::size_t length = std::min<std::size_t>(name.size(), FIBERPROF_NAME_SIZE - 1);
-  for (std::size_t i = 0; i < FIBERPROF_NAME_SIZE; ++i) publish(record.name[i], i < length ? name[i] : '\0');
+  // Readers see old and new words mixed at worst, always with a zero at the end.
+  using Words = std::array<std::uint64_t, FIBERPROF_NAME_SIZE / 8>;
+  Words words{};
+  if (!name.empty()) std::memcpy(words.data(), name.data(), std::min<std::size_t>(name.size(), FIBERPROF_NAME_SIZE - 1));
+  static_assert(offsetof(fiberprof_fiber, name) % 8 == 0);
+  for (std::size_t i = 0; i < words.size(); ++i) publish(reinterpret_cast<std::uint64_t*>(record.name)[i], words[i]);
 }
 
 }  // namespace
@@ -48,7 +53,7 @@ NewFiber new_fiber(std::size_t closure_size, std::size_t closure_align, Body bod
   sanitizer::fiber_born(fiber->sanitizer, fiber->stack);
   registry_begin_rewrite(fiber);
   fiberprof_fiber& record = fiber->record;
-  publish(record.id, registry_next_id());
+  publish(record.id, scheduler.next_id());
   publish(record.switches, std::uint64_t{0});
   publish(record.reason, std::uint8_t{0});
   publish(record.resource, std::uint64_t{0});
@@ -72,6 +77,9 @@ NewFiber new_fiber(std::size_t closure_size, std::size_t closure_align, Body bod
   FIBER_EMIT(spawn, record.id, record.parent, record.entry);
   return {fiber, fiber->closure};
 }
+
+void* allocate_small(std::size_t size) { return Scheduler::instance().allocate_small(size); }
+void free_small(void* memory, std::size_t size) { Scheduler::instance().free_small(memory, size); }
 
 void start_fiber(Fiber* fiber) { Scheduler::instance().enqueue(fiber, ReadyHint::spawned); }
 
