@@ -19,27 +19,32 @@ namespace {
 
 constexpr std::size_t kOnStack = 8;
 
-// Per-arm scratch space: on the stack for small selects.
-struct Scratch {
-  Waiter waiter;
-  ChannelCore* lock_order = nullptr;
-  LockByte* held = nullptr;  // of lock_order
-  fiberprof_arm visible{};
+// What a select needs per arm. The memory is not initialised: of eight arms most have two.
+struct Locked {
+  ChannelCore* core;
+  LockByte* held;
 };
+struct Scratch {
+  Waiter* waiters;         // by arm, constructed when queued
+  fiberprof_arm* visible;  // by arm
+  Locked* locks;           // every channel once, in the order of their addresses
+  std::size_t lock_count = 0;
 
-void lock_all(Scratch* scratch, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) {
-    ChannelCore* core = scratch[i].lock_order;
-    if (core != nullptr && (i == 0 || core != scratch[i - 1].lock_order)) scratch[i].held = &lock_object(core->lock());
+  void add_lock(ChannelCore* core) {
+    std::size_t at = lock_count;
+    while (at > 0 && locks[at - 1].core > core) --at;
+    if (at > 0 && locks[at - 1].core == core) return;
+    for (std::size_t i = lock_count; i > at; --i) locks[i] = locks[i - 1];
+    locks[at].core = core;
+    ++lock_count;
   }
-}
-
-void unlock_all(Scratch* scratch, std::size_t count) {
-  for (std::size_t i = count; i-- > 0;) {
-    ChannelCore* core = scratch[i].lock_order;
-    if (core != nullptr && (i == 0 || core != scratch[i - 1].lock_order)) unlock_object(*scratch[i].held);
+  void lock_all() {
+    for (std::size_t i = 0; i < lock_count; ++i) locks[i].held = &lock_object(locks[i].core->lock());
   }
-}
+  void unlock_all() {
+    for (std::size_t i = lock_count; i-- > 0;) unlock_object(*locks[i].held);
+  }
+};
 
 std::uint64_t& random_state() {
   Worker* worker = this_worker();
@@ -63,95 +68,72 @@ void emit_select([[maybe_unused]] const SelectArm* arms, [[maybe_unused]] std::s
 #endif
 }
 
-}  // namespace
-
-SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode mode, const Limit& limit) {
-  if (limit.context() != nullptr && context_why(limit.context()) != Why::not_cancelled) {
-    emit_select(arms, count, false, kSelectCancelled);
-    return {kSelectCancelled, false};
+SelectOutcome select_in(Scratch scratch, const SelectArm* arms, std::size_t count, SelectMode mode, const Limit& limit) {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (arms[i].core != nullptr) scratch.add_lock(arms[i].core);
   }
-  Scratch small[kOnStack];
-  std::unique_ptr<Scratch[]> large;
-  Scratch* scratch = small;
-  if (count > kOnStack) {
-    large = std::make_unique<Scratch[]>(count);
-    scratch = large.get();
-  }
-  for (std::size_t i = 0; i < count; ++i) scratch[i].lock_order = arms[i].core;
-  std::sort(scratch, scratch + count, [](const Scratch& a, const Scratch& b) { return a.lock_order < b.lock_order; });
 
   // Pass 1: somebody may be ready already. A random starting point makes the choice fair.
-  lock_all(scratch, count);
-  const std::size_t start = count == 0 ? 0 : next_random(random_state()) % count;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t index = (start + i) % count;
+  scratch.lock_all();
+  std::size_t index = (next_random(random_state()) >> 32) * count >> 32;
+  for (std::size_t left = count; left != 0; --left, index = index + 1 == count ? 0 : index + 1) {
     const SelectArm& arm = arms[index];
     if (arm.core == nullptr) continue;
     Fiber* wake = nullptr;
     const Status result =
         arm.is_send ? try_send_locked(arm.core, arm.element, &wake) : try_receive_locked(arm.core, arm.element, &wake);
     if (result == Status::timed_out) continue;
-    unlock_all(scratch, count);
+    scratch.unlock_all();
     if (result == Status::closed && arm.is_send) send_on_closed(arm.core);
     if (wake != nullptr) ready(wake);
     emit_select(arms, count, false, static_cast<int>(index));
     return {static_cast<int>(index), result == Status::closed};
   }
   if (mode == SelectMode::poll) {
-    unlock_all(scratch, count);
+    scratch.unlock_all();
     emit_select(arms, count, false, kSelectNone);
     return {kSelectNone, false};
   }
 
   // Pass 2: wait on all of them.
   Fiber* fiber = this_fiber();
-  const std::uint64_t thread = fiber == nullptr ? this_thread_id() : 0;
   Claim wait(fiber);
   ChannelCore* first = nullptr;
   for (std::size_t i = 0; i < count; ++i) {
     const SelectArm& arm = arms[i];
+    scratch.visible[i] = {address_of(arm.core),
+                          static_cast<std::uint32_t>(arm.is_send ? Reason::CHAN_SEND : Reason::CHAN_RECV), 0};
     if (arm.core == nullptr) continue;
     if (first == nullptr) first = arm.core;
-    Waiter& waiter = scratch[i].waiter;
-    waiter.fiber = fiber;
-    waiter.thread = thread;
+    Waiter& waiter = *new (&scratch.waiters[i]) Waiter(fiber);
     waiter.wait = &wait;
     waiter.outcome = static_cast<std::uint32_t>(i);
     waiter.element = arm.element;
     enqueue_waiter(arm.is_send ? arm.core->senders() : arm.core->receivers, waiter);
-    scratch[i].visible = {address_of(arm.core),
-                          static_cast<std::uint32_t>(arm.is_send ? Reason::CHAN_SEND : Reason::CHAN_RECV), 0};
   }
-  // The order by address is needed again after the wait, when the arms' own order is too: `visible` is a copy.
-  std::unique_ptr<fiberprof_arm[]> visible_heap;
-  fiberprof_arm visible_small[kOnStack];
-  fiberprof_arm* visible = visible_small;
-  if (count > kOnStack) {
-    visible_heap = std::make_unique<fiberprof_arm[]>(count);
-    visible = visible_heap.get();
-  }
-  for (std::size_t i = 0; i < count; ++i) visible[i] = scratch[i].visible;
-  unlock_all(scratch, count);
   if (fiber != nullptr) {
-    publish(fiber->record.arms, address_of(visible));
+    publish(fiber->record.arms, address_of(scratch.visible));
     publish(fiber->record.arms_len, static_cast<std::uint16_t>(std::min<std::size_t>(count, 0xffff)));
   }
-  const std::uint32_t outcome = first != nullptr ? park_claimed(Reason::SELECT, address_of(first), wait, limit)
-                                                 : wait_without_channels(wait, limit);
+  scratch.unlock_all();
+  const std::uint32_t outcome = first == nullptr ? wait_without_channels(wait, limit)
+                                : limit.none()   ? park_claimed(Reason::SELECT, address_of(first), wait)
+                                                 : park_claimed(Reason::SELECT, address_of(first), wait, limit);
   if (fiber != nullptr) {
     publish(fiber->record.arms_len, std::uint16_t{0});
     publish(fiber->record.arms, std::uint64_t{0});
   }
 
   // Also waits for a waker that has won the claim and is still moving the value.
-  lock_all(scratch, count);
+  scratch.lock_all();
   bool success = false;
   for (std::size_t i = 0; i < count; ++i) {
     if (arms[i].core == nullptr) continue;
-    remove_waiter(arms[i].is_send ? arms[i].core->senders() : arms[i].core->receivers, scratch[i].waiter);
-    if (i == outcome) success = scratch[i].waiter.success;
+    Waiter& waiter = scratch.waiters[i];
+    remove_waiter(arms[i].is_send ? arms[i].core->senders() : arms[i].core->receivers, waiter);
+    if (i == outcome) success = waiter.success;
   }
-  unlock_all(scratch, count);
+  scratch.unlock_all();
   if (outcome == kTimedOut || outcome == kCancelled) {
     const int chosen = outcome == kTimedOut ? kSelectNone : kSelectCancelled;
     emit_select(arms, count, true, chosen);
@@ -160,6 +142,29 @@ SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode m
   if (!success && arms[outcome].is_send) send_on_closed(arms[outcome].core);
   emit_select(arms, count, true, static_cast<int>(outcome));
   return {static_cast<int>(outcome), !success};
+}
+
+}  // namespace
+
+SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode mode, const Limit& limit) {
+  if (limit.context() != nullptr && context_why(limit.context()) != Why::not_cancelled) {
+    emit_select(arms, count, false, kSelectCancelled);
+    return {kSelectCancelled, false};
+  }
+  // Bytes: the types have constructors, which are for those that are used.
+  constexpr std::size_t kBytes = sizeof(Waiter) + sizeof(fiberprof_arm) + sizeof(Locked);
+  static_assert(alignof(Waiter) == alignof(fiberprof_arm) && alignof(Waiter) == alignof(Locked));
+  alignas(Waiter) std::byte small[kOnStack * kBytes];
+  std::unique_ptr<std::byte[]> large;
+  std::byte* memory = small;
+  if (count > kOnStack) {
+    large = std::make_unique_for_overwrite<std::byte[]>(count * kBytes);
+    memory = large.get();
+  }
+  Scratch scratch{reinterpret_cast<Waiter*>(memory),
+                  reinterpret_cast<fiberprof_arm*>(memory + count * sizeof(Waiter)),
+                  reinterpret_cast<Locked*>(memory + count * (sizeof(Waiter) + sizeof(fiberprof_arm)))};
+  return select_in(scratch, arms, count, mode, limit);
 }
 
 }  // namespace fiber::detail
