@@ -52,6 +52,9 @@ struct alignas(64) Fiber {
 
 inline std::uint64_t id_of(const Fiber* fiber) { return fiber == nullptr ? 0 : fiber->record.id; }
 
+// Eight bytes of a record, whatever they are.
+using AnyWord = std::uint64_t __attribute__((may_alias));
+
 // The registry's fields are read by other processes and threads while they are written.
 template <class T>
 void publish(T& field, T value) {

@@ -84,6 +84,7 @@ bool Scheduler::wake_for_idle_processor() {
 void Scheduler::attach_processor(Worker* worker, Processor* processor) {
   worker->processor = processor;
   worker->local = processor;
+  worker->place = std::uint64_t{worker->index} << 32 | processor->record.index;
   worker->bias = bias_of(processor);
   processor->worker = worker;
   publish(worker->record.processor, processor->record.index);

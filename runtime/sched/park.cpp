@@ -30,8 +30,7 @@ namespace {
   publish(fiber->record.resource, resource);
   set_state(fiber, FIBERPROF_FIBER_PARKED);
   fiber->parked_since = fiber->record.since;
-  publish(processor->record.parks[static_cast<std::size_t>(reason)],
-          processor->record.parks[static_cast<std::size_t>(reason)] + 1);
+  count_one(processor->record.parks[static_cast<std::size_t>(reason)]);
   if (probe::parked(fiber, processor) && after.kind == AfterSwitch::Kind::unlock) {
     after.kind = AfterSwitch::Kind::unlock_probed;
   }

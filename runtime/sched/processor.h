@@ -99,6 +99,7 @@ struct AfterSwitch {
 struct alignas(64) Worker {
   fiberprof_worker record{};
   std::uint32_t index = 0;
+  std::uint64_t place = 0;  // index of the processor and, in the upper half, this one's
   std::uint16_t bias = 0xffff;  // object_lock.h
   Processor* processor = nullptr;
   Processor* local = nullptr;  // the same, but null in a blocking section, where it may be somebody else's by now

@@ -34,7 +34,7 @@ void copy_name(fiberprof_fiber& record, std::string_view name) {
   Words words{};
   if (!name.empty()) std::memcpy(words.data(), name.data(), std::min<std::size_t>(name.size(), FIBERPROF_NAME_SIZE - 1));
   static_assert(offsetof(fiberprof_fiber, name) % 8 == 0);
-  for (std::size_t i = 0; i < words.size(); ++i) publish(reinterpret_cast<std::uint64_t*>(record.name)[i], words[i]);
+  for (std::size_t i = 0; i < words.size(); ++i) __atomic_store_n(reinterpret_cast<AnyWord*>(record.name) + i, words[i], __ATOMIC_RELAXED);
 }
 
 }  // namespace
@@ -139,13 +139,21 @@ void join_finish(JoinCore* core) {
 
 void yield() {
   using namespace detail;
-  Fiber* fiber = this_fiber();
-  if (fiber == nullptr || this_worker()->in_blocking) {
+  const Worker* worker = this_worker();
+  if (worker == nullptr || worker->current == nullptr || worker->local == nullptr) [[unlikely]] {
     sched_yield();
     return;
   }
+  Fiber* fiber = worker->current;
   set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
-  Scheduler::instance().leave(fiber, {AfterSwitch::Kind::requeue, fiber});
+  LocalQueue& queue = worker->local->queue;
+  if (queue.has_thieves()) {
+    Scheduler::instance().leave(fiber, {AfterSwitch::Kind::requeue, fiber});
+  } else {
+    // Nobody else can take it before its registers are saved.
+    queue.push_last(fiber);
+    Scheduler::instance().leave(fiber, {AfterSwitch::Kind::nothing, nullptr});
+  }
 }
 
 std::uint64_t current_id() { return detail::id_of(detail::this_fiber()); }
