@@ -20,13 +20,15 @@ Status wait_for_nothing(const Limit& limit) {
   return status_of(park_claimed(Reason::NIL_CHANNEL, 0, never, limit));
 }
 
-// As wait_in below, for waits that several parties may end. `waiter` is not queued yet.
-Status wait_in_claimed(ChannelCore* core, WaitQueue& queue, Reason reason, Waiter& waiter, ObjectGuard& guard,
-                       const Limit& limit) {
+// As wait_in below, for waits that several parties may end: with a limit, or of a thread that is no fiber.
+[[gnu::noinline]] Status wait_in_claimed(ChannelCore* core, WaitQueue& queue, Reason reason, void* element,
+                                         LockByte& held, const Limit& limit) {
+  Waiter waiter(this_fiber());
+  waiter.element = element;
   Claim wait(waiter.fiber);
   waiter.wait = &wait;
   enqueue_waiter(queue, waiter);
-  guard.unlock();
+  unlock_object(held);
   const Status ended = status_of(park_claimed(reason, address_of(core), wait, limit));
   ObjectGuard finished(core->lock());  // the waker moves the value after it has won the claim
   remove_waiter(queue, waiter);
@@ -34,68 +36,70 @@ Status wait_in_claimed(ChannelCore* core, WaitQueue& queue, Reason reason, Waite
   return waiter.success ? Status::done : Status::closed;
 }
 
-// Waits in `queue` until somebody completes the operation (done) or closes the channel. `guard` holds the lock.
+// Waits in `queue` until somebody completes the operation (done) or closes the channel. `held` is that of the channel's
+// lock, which this gives up. A null limit: for ever.
 [[gnu::always_inline]] inline Status wait_in(ChannelCore* core, WaitQueue& queue, Reason reason, void* element,
-                                             ObjectGuard& guard) {
-  Waiter waiter(this_fiber());
+                                             LockByte& held, const Limit* limit) {
+  Fiber* fiber = this_fiber();
+  if (limit != nullptr) return wait_in_claimed(core, queue, reason, element, held, *limit);
+  if (fiber == nullptr) [[unlikely]] return wait_in_claimed(core, queue, reason, element, held, {});
+  Waiter waiter(fiber);
   waiter.element = element;
-  if (waiter.fiber == nullptr) [[unlikely]]
-    return wait_in_claimed(core, queue, reason, waiter, guard, {});
   enqueue_waiter(queue, waiter);
-  park_locked(reason, address_of(core), guard.hand_over());
+  park_locked(reason, address_of(core), held);
   return waiter.success ? Status::done : Status::closed;
 }
 
-Status wait_in_limited(ChannelCore* core, WaitQueue& queue, Reason reason, void* element, ObjectGuard& guard,
-                       const Limit& limit) {
-  Waiter waiter(this_fiber());
-  waiter.element = element;
-  return wait_in_claimed(core, queue, reason, waiter, guard, limit);
-}
+enum class Wait { no, yes };
 
-enum class Wait { no, unlimited, limited };
-
+// With the lock released by hand, not by a guard: what a guard's address escapes to made the hot path spill.
 template <Wait wait>
-[[gnu::always_inline]] inline Status send(ChannelCore* core, void* element, const Limit& limit) {
-  if (core == nullptr) [[unlikely]]
-    return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit);
+[[gnu::always_inline]] inline Status send(ChannelCore* core, void* element, const Limit* limit) {
+  if (core == nullptr) [[unlikely]] {
+    return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit == nullptr ? Limit() : *limit);
+  }
   Fiber* wake = nullptr;
-  ObjectGuard guard(core->lock());
+  LockByte& held = lock_object(core->lock());
   Status result = try_send_locked(core, element, &wake);
   if (result == Status::done) {
-    guard.unlock();
+    unlock_object(held);
     probe::channel_done(core, true, wake);
     if (wake != nullptr) ready_unprobed(wake);
     return result;
   }
   if (result == Status::closed) {
-    guard.unlock();
+    unlock_object(held);
     send_on_closed(core);
   }
-  if (wait == Wait::no) return result;
-  result = wait == Wait::unlimited ? wait_in(core, core->senders(), Reason::CHAN_SEND, element, guard)
-                                   : wait_in_limited(core, core->senders(), Reason::CHAN_SEND, element, guard, limit);
+  if (wait == Wait::no) {
+    unlock_object(held);
+    return result;
+  }
+  result = wait_in(core, core->senders(), Reason::CHAN_SEND, element, held, limit);
   if (result == Status::closed) send_on_closed(core);
   probe::channel_done_blocked(core, true);
   return result;
 }
 
 template <Wait wait>
-[[gnu::always_inline]] inline Status receive(ChannelCore* core, void* element, const Limit& limit) {
-  if (core == nullptr) [[unlikely]]
-    return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit);
+[[gnu::always_inline]] inline Status receive(ChannelCore* core, void* element, const Limit* limit) {
+  if (core == nullptr) [[unlikely]] {
+    return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit == nullptr ? Limit() : *limit);
+  }
   Fiber* wake = nullptr;
-  ObjectGuard guard(core->lock());
+  LockByte& held = lock_object(core->lock());
   Status result = try_receive_locked(core, element, &wake);
   if (result == Status::done) {
-    guard.unlock();
+    unlock_object(held);
     probe::channel_done(core, false, wake);
     if (wake != nullptr) ready_unprobed(wake);
     return result;
   }
-  if (result == Status::closed || wait == Wait::no) return result;
-  result = wait == Wait::unlimited ? wait_in(core, core->receivers, Reason::CHAN_RECV, element, guard)
-                                   : wait_in_limited(core, core->receivers, Reason::CHAN_RECV, element, guard, limit);
+  if (result == Status::closed || wait == Wait::no) {
+    unlock_object(held);
+    return result;
+  }
+  result = wait_in(core, core->receivers, Reason::CHAN_RECV, element, held, limit);
   probe::channel_done_blocked(core, false);
   return result;
 }
@@ -140,16 +144,16 @@ void channel_release(ChannelCore* core, ChannelRight right) {
 
 void send_on_closed(const ChannelCore* core) { fatal("send on closed %s", describe(core->object).c_str()); }
 
-void channel_send(ChannelCore* core, void* element) { send<Wait::unlimited>(core, element, {}); }
-Status channel_try_send(ChannelCore* core, void* element) { return send<Wait::no>(core, element, {}); }
+void channel_send(ChannelCore* core, void* element) { send<Wait::yes>(core, element, nullptr); }
+Status channel_try_send(ChannelCore* core, void* element) { return send<Wait::no>(core, element, nullptr); }
 Status channel_send_limited(ChannelCore* core, void* element, const Limit& limit) {
-  return send<Wait::limited>(core, element, limit);
+  return send<Wait::yes>(core, element, &limit);
 }
 
-Status channel_receive(ChannelCore* core, void* element) { return receive<Wait::unlimited>(core, element, {}); }
-Status channel_try_receive(ChannelCore* core, void* element) { return receive<Wait::no>(core, element, {}); }
+Status channel_receive(ChannelCore* core, void* element) { return receive<Wait::yes>(core, element, nullptr); }
+Status channel_try_receive(ChannelCore* core, void* element) { return receive<Wait::no>(core, element, nullptr); }
 Status channel_receive_limited(ChannelCore* core, void* element, const Limit& limit) {
-  return receive<Wait::limited>(core, element, limit);
+  return receive<Wait::yes>(core, element, &limit);
 }
 
 void channel_close(ChannelCore* core) {
