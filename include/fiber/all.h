@@ -2,11 +2,14 @@
 // Everything.
 #pragma once
 
+#include "fiber/address.h"
 #include "fiber/barrier.h"
 #include "fiber/blocking.h"
 #include "fiber/channel.h"
 #include "fiber/context.h"
+#include "fiber/dns.h"
 #include "fiber/fiber.h"
+#include "fiber/file.h"
 #include "fiber/limit.h"
 #include "fiber/local.h"
 #include "fiber/net.h"
@@ -15,6 +18,9 @@
 #include "fiber/rwlock.h"
 #include "fiber/select.h"
 #include "fiber/semaphore.h"
+#include "fiber/socket.h"
 #include "fiber/sync.h"
 #include "fiber/time.h"
 #include "fiber/timer.h"
+#include "fiber/udp.h"
+#include "fiber/unix.h"

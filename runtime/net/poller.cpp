@@ -9,13 +9,11 @@
 #include <mutex>
 
 #include "sched/clock.h"
-#include "sched/this_worker.h"
+#include "sched/scheduler.h"
 
 namespace fiber::detail {
 
 namespace {
-
-constexpr std::uint32_t kReady = 0, kClosed = 1;  // outcomes of a claim
 
 // epoll_pwait2 (Linux 5.11) takes nanoseconds; without it a timer would be late by up to a millisecond.
 int epoll_wait_ns(int epoll_fd, epoll_event* events, int capacity, std::uint64_t timeout_ns, bool& have_pwait2) {
@@ -32,19 +30,31 @@ int epoll_wait_ns(int epoll_fd, epoll_event* events, int capacity, std::uint64_t
 }  // namespace
 
 bool Poller::open() {
-  if (epoll_fd_ >= 0) return true;
-  epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
-  if (epoll_fd_ < 0) return false;
-  event_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (event_fd_ < 0) return false;
-  events_.resize(kMaxEvents);
+  if (epoll_fd_.load(std::memory_order_acquire) >= 0) return true;
+  static std::mutex once;  // sockets may be made before the runtime runs, by any thread
+  std::lock_guard guard(once);
+  if (epoll_fd_.load(std::memory_order_relaxed) >= 0) return true;
+  const int events = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (events < 0) return false;
+  const int epoll = epoll_create1(EPOLL_CLOEXEC);
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.ptr = nullptr;
-  return epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, event_fd_, &event) == 0;
+  if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, events, &event) != 0) {
+    const int error = errno;
+    if (epoll >= 0) ::close(epoll);
+    ::close(events);
+    errno = error;
+    return false;
+  }
+  events_.resize(kMaxEvents);
+  event_fd_ = events;
+  epoll_fd_.store(epoll, std::memory_order_release);
+  return true;
 }
 
 PollHandle* Poller::add(int fd) {
+  if (!open()) return nullptr;
   PollHandle* handle;
   {
     std::lock_guard guard(free_lock_);
@@ -54,63 +64,133 @@ PollHandle* Poller::add(int fd) {
   if (handle == nullptr) handle = new PollHandle;
   {
     std::lock_guard guard(handle->lock);
-    handle->fd = fd;
-    handle->closed = false;
+    handle->fd.store(fd, std::memory_order_relaxed);
     // A new socket may be ready without an edge to come.
     handle->set_ready(kRead);
     handle->set_ready(kWrite);
     handle->ends_early.store(false, std::memory_order_relaxed);
+    for (auto& deadline : handle->deadline) deadline.store(Deadline::max(), std::memory_order_relaxed);
+    handle->state.store(0, std::memory_order_release);
   }
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
   event.data.ptr = handle;
   if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0) {
     const int error = errno;
-    std::lock_guard guard(free_lock_);
-    handle->next_free = free_;
-    free_ = handle;
+    recycle(handle);
     errno = error;
     return nullptr;
   }
   return handle;
 }
 
-void Poller::close(PollHandle* handle) {
-  {
-    std::lock_guard guard(handle->lock);
-    handle->closed = true;
-    for (Claim*& waiter : handle->waiter) {
-      if (waiter != nullptr) claim(*std::exchange(waiter, nullptr), kClosed);
-    }
-    ::close(handle->fd);  // leaves epoll by itself
-    handle->fd = -1;
-  }
+void Poller::recycle(PollHandle* handle) {
   std::lock_guard guard(free_lock_);
   handle->next_free = free_;
   free_ = handle;
 }
 
-int Poller::wait(PollHandle* handle, Direction direction, Reason reason, Deadline deadline) {
-  Claim wait(this_fiber());
-  int fd;
+void Poller::close_descriptor(int fd) {
+  ::close(fd);  // leaves epoll by itself
+  descriptor_closed();
+}
+
+void Poller::close(PollHandle* handle) {
+  std::uint32_t left;
   {
     std::lock_guard guard(handle->lock);
-    if (handle->closed) return -ECANCELED;
-    if (handle->take_ready(direction)) return 0;
-    if (handle->waiter[direction] != nullptr) return -EBUSY;
-    handle->waiter[direction] = &wait;
-    fd = handle->fd;
+    left = handle->state.fetch_or(PollHandle::kClosed, std::memory_order_acq_rel);
+    if ((left & PollHandle::kClosed) != 0) return;
+    for (const Direction direction : {kRead, kWrite}) {
+      Claim* waiter = std::exchange(handle->waiter[direction], nullptr);
+      if (waiter == nullptr || !claim(*waiter, kClosed)) continue;
+      left = handle->state.fetch_and(~PollHandle::busy(direction), std::memory_order_acq_rel) &
+             ~PollHandle::busy(direction);
+    }
+  }
+  if ((left & PollHandle::kOperations) == 0) close_descriptor(handle->fd);
+}
+
+void Poller::release(PollHandle* handle) {
+  const std::uint32_t left = handle->state.fetch_or(PollHandle::kOwnerless, std::memory_order_acq_rel);
+  if ((left & PollHandle::kOperations) == 0) recycle(handle);
+}
+
+int Poller::begin(PollHandle* handle, Direction direction) {
+  std::uint32_t seen = handle->state.load(std::memory_order_relaxed);
+  do {
+    if ((seen & PollHandle::kClosed) != 0) return -ECANCELED;
+    if ((seen & PollHandle::busy(direction)) != 0) return -EBUSY;
+  } while (!handle->state.compare_exchange_weak(seen, seen | PollHandle::busy(direction), std::memory_order_acquire,
+                                                std::memory_order_relaxed));
+  return 0;
+}
+
+void Poller::end(PollHandle* handle, Direction direction) {
+  const int fd = handle->fd.load(std::memory_order_relaxed);  // the handle may be somebody else's afterwards
+  const std::uint32_t left =
+      handle->state.fetch_and(~PollHandle::busy(direction), std::memory_order_acq_rel) & ~PollHandle::busy(direction);
+  if ((left & PollHandle::kClosed) == 0 || (left & PollHandle::kOperations) != 0) [[likely]] return;
+  close_descriptor(fd);
+  if ((left & PollHandle::kOwnerless) != 0) recycle(handle);
+}
+
+std::uint32_t Poller::wait(PollHandle* handle, Direction direction, Reason reason, const Limit& limit) {
+  const int fd = handle->fd.load(std::memory_order_relaxed);
+  if (!Scheduler::instance().running()) fatal("%s of socket %d while no runtime runs", reason_text(reason), fd);
+  Claim wait(this_fiber());
+  bool closed;
+  {
+    std::lock_guard guard(handle->lock);
+    closed = handle->closed();
+    if (!closed) {
+      if (handle->take_ready(direction)) return kReady;
+      handle->waiter[direction] = &wait;
+    }
+  }
+  if (closed) {
+    end(handle, direction);
+    return kClosed;
   }
   waiters_.fetch_add(1, std::memory_order_relaxed);
-  const std::uint32_t outcome = park_claimed(reason, static_cast<std::uint64_t>(fd), wait, deadline);
+  const std::uint32_t outcome = park_claimed(reason, static_cast<std::uint64_t>(fd), wait, limit);
   waiters_.fetch_sub(1, std::memory_order_relaxed);
   {
     // Also waits for a waker that is still inside its claim, which lives on this stack.
     std::lock_guard guard(handle->lock);
     if (handle->waiter[direction] == &wait) handle->waiter[direction] = nullptr;
   }
-  if (outcome == kTimedOut) return -ETIMEDOUT;
-  return outcome == kClosed ? -ECANCELED : 0;
+  return outcome;
+}
+
+bool Poller::starve(Starved& starved) {
+  std::lock_guard guard(starved_lock_);
+  if (starved.listed) return false;
+  starved.listed = true;
+  starved.next = starved_;
+  starved_ = &starved;
+  starved_count_.fetch_add(1, std::memory_order_seq_cst);
+  return true;
+}
+
+void Poller::leave(Starved& starved) {
+  std::lock_guard guard(starved_lock_);
+  if (!starved.listed) return;
+  starved.listed = false;
+  Starved** at = &starved_;
+  while (*at != &starved) at = &(*at)->next;
+  *at = starved.next;
+  starved_count_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Poller::feed_one() {
+  std::lock_guard guard(starved_lock_);
+  Starved* starved = starved_;
+  if (starved == nullptr) return;
+  starved_ = starved->next;
+  starved->listed = false;
+  starved_count_.fetch_sub(1, std::memory_order_relaxed);
+  on_events(starved->handle, EPOLLIN);
 }
 
 int Poller::wait_events(std::uint64_t timeout_ns) {
