@@ -6,6 +6,7 @@
 #include <netdb.h>
 
 #include "fiber/blocking.h"
+#include "fiber/context.h"
 #include "fiber/fiber.h"
 #include "fiber/runtime.h"
 
@@ -65,6 +66,10 @@ Resolution resolve(const std::string& host, const std::string& service, Limit li
     return failed(host.c_str(), service.c_str(), -EINVAL, "a zero byte in the name");
   }
   if (limit.none() || processor_count() == 0) return ask(host, service);
+  // Not even asked when it is too late already.
+  const Why why = limit.context() == nullptr ? Why::not_cancelled : detail::context_why(limit.context());
+  if (why != Why::not_cancelled) return failed(host, service, -ECANCELED, to_string(Status::cancelled));
+  if (limit.deadline() <= Clock::now()) return failed(host, service, -ETIMEDOUT, to_string(Status::timed_out));
   auto asking = spawn(SpawnOptions{.name = "resolve"}, [host, service] { return ask(host, service); });
   const Status status = asking.wait(limit);
   if (status == Status::done) return asking.join();

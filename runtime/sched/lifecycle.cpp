@@ -169,10 +169,13 @@ void Scheduler::shut_down() {
       {
         std::lock_guard guard(lock_);
         left_behind = worker->processor_taken;
-        if (!left_behind && worker->in_blocking) {
-          Processor* processor = worker->processor;
-          std::uint64_t token = worker->blocking_token;
-          left_behind = processor->blocking.compare_exchange_strong(token, 0, std::memory_order_acq_rel);
+        if (!left_behind) {
+          // A worker in a section has left its number with its processor; its own fields are not for others to read.
+          for (unsigned p = 0; p < processor_count_ && !left_behind; ++p) {
+            std::uint64_t token = processors_[p]->blocking.load(std::memory_order_acquire);
+            left_behind = token >> 32 == std::uint64_t{worker->index} + 1 &&
+                          processors_[p]->blocking.compare_exchange_strong(token, 0, std::memory_order_acq_rel);
+          }
           worker->processor_taken = left_behind;
         }
         worker->left_behind = left_behind;

@@ -2,6 +2,7 @@
 // How waits on sockets end before what they wait for: limits, cancellation, close; and misuse.
 #include "runtime/net_fixture.h"
 
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -162,10 +163,11 @@ TEST_P(NetLimits, CloseWhileOthersReadAndWriteNeverReachesAnotherSocket) {
 
 TEST_P(NetLimits, ASocketMayBeDestroyedUnderItsWaiter) {
   run([] {
-    auto pair = std::make_unique<std::pair<fiber::UnixStream, fiber::UnixStream>>(fiber::UnixStream::pair());
-    auto reader = fiber::spawn([&stream = pair->first] { return stream.read(&byte, 1); });
-    await_waiting(FIBERPROF_REASON_IO_READ, pair->first.fd());
-    pair.reset();
+    auto [one, other] = fiber::UnixStream::pair();
+    auto stream = std::make_unique<fiber::UnixStream>(std::move(one));
+    auto reader = fiber::spawn([&at = *stream] { return at.read(&byte, 1); });
+    await_waiting(FIBERPROF_REASON_IO_READ, stream->fd());
+    stream.reset();
     EXPECT_EQ(reader.join(), -ECANCELED);
   });
 }
