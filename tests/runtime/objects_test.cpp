@@ -2,6 +2,7 @@
 // What an outside reader sees of each kind of synchronisation object while fibers wait for it: kind, owner, holders,
 // waiters. Reads the memory only where the registry says, from the resource of a parked fiber on.
 #include <fiber/all.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -105,7 +106,8 @@ TEST_P(Objects, Mutex) {
     EXPECT_EQ(name_of(object), "accounts");
     EXPECT_EQ(waiters(object), parked);
     mutex->unlock();
-    EXPECT_EQ(OBSERVE(object, object, owner), 0u) << "the first has been woken, and takes it when it runs";
+    // The first has been woken, and takes it when it runs: on another processor perhaps before the next line.
+    EXPECT_THAT(OBSERVE(object, object, owner), testing::AnyOf(0u, parked[0]));
     EXPECT_EQ(waiters(object), Ids{parked[1]});
   });
 }
