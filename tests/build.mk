@@ -43,6 +43,27 @@ tests: all $(TEST_PROGRAMS) $(TEST_BINARIES)
 -include $(shell find $(B)/obj/tests -name '*.d' 2>/dev/null)
 .PRECIOUS: $(B)/obj/tests/%.o $(B)/obj/tests/programs/%.o
 
+# The runtime's tests once more, built with AddressSanitizer and UndefinedBehaviorSanitizer into $(B)/asan and with
+# ThreadSanitizer into $(B)/tsan. What the contract's, the debugger's and the model's tests run in their own process is
+# one thread, so ThreadSanitizer has nothing to see there.
+ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
+TSAN_FLAGS := -fsanitize=thread
+ASAN_AREAS := contract gdb kvd model random runtime
+TSAN_AREAS := kvd random runtime
+ASAN_TESTS := $(ASAN_AREAS:%=$(B)/asan/tests/%_test)
+TSAN_TESTS := $(TSAN_AREAS:%=$(B)/tsan/tests/%_test)
+
+.PHONY: sanitize sanitize-asan sanitize-tsan runtime-programs
+# What tests of the runtime start.
+runtime-programs: $(B)/lib/libfiberrt.a $(B)/lib/libfiberrt.so $(EXAMPLES) $(KVD) $(TEST_PROGRAMS)
+sanitize-asan:
+	+$(MAKE) B=$(B)/asan SANITIZE='$(ASAN_FLAGS)' runtime-programs $(ASAN_TESTS)
+sanitize-tsan:
+	+$(MAKE) B=$(B)/tsan SANITIZE='$(TSAN_FLAGS)' runtime-programs $(TSAN_TESTS)
+sanitize: sanitize-asan sanitize-tsan
+	ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	    scripts/run-tests $(ASAN_TESTS) $(TSAN_TESTS)
+
 # Fixtures of an area: programs its tests look at, in every way a binary is built and shipped.
 FIX       := $(B)/tests/fixtures
 FIX_FLAGS := -std=c++20 -O2 $(FRAMES) $(WARN) -Iinclude -Itests $(if $(filter x86_64,$(ARCH)),-mno-red-zone)
