@@ -36,6 +36,9 @@ class Background {
   explicit Background(std::vector<std::string> arguments, std::vector<std::string> environment = {}) {
     static int counter = 0;
     output_ = testing::TempDir() + "/out." + std::to_string(getpid()) + "." + std::to_string(counter++);
+    // The write end closes with exec: until then the child is this very program, which is no target.
+    int running[2];
+    if (pipe2(running, O_CLOEXEC) != 0) std::abort();
     pid_ = fork();
     if (pid_ == 0) {
       const int file = open(output_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
@@ -48,6 +51,11 @@ class Background {
       execv(raw[0], raw.data());
       _exit(127);
     }
+    close(running[1]);
+    char none;
+    while (read(running[0], &none, 1) < 0 && errno == EINTR) {
+    }
+    close(running[0]);
   }
   ~Background() {
     if (!reaped_) {
