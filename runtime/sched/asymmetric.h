@@ -7,6 +7,8 @@
 
 #include <atomic>
 
+#include "sched/atomics.h"
+
 namespace fiber::detail {
 
 // Once per process, before the first use. Afterwards asymmetric_available() says whether the kernel can do it; not in
@@ -20,5 +22,11 @@ inline void light_barrier() { std::atomic_signal_fence(std::memory_order_seq_cst
 // The rare party's. Whatever others did before their light barrier is visible now, or they will see what the caller did
 // before this. Only where available.
 void heavy_barrier();
+
+// Both, as a parameter of the protocols that use them (atomics.h).
+struct AsymmetricAtomics : StdAtomics {
+  static void light_barrier() { detail::light_barrier(); }
+  static void heavy_barrier() { detail::heavy_barrier(); }
+};
 
 }  // namespace fiber::detail

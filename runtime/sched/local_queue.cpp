@@ -13,7 +13,7 @@ void LocalQueue::reset(bool thieves) {
   }
   next_streak_ = turn_ = 0;
   thieves_ = thieves;
-  next_contended_.store(!asymmetric_available(), std::memory_order_relaxed);
+  next_.set_always_locked(!asymmetric_available());
 }
 
 Fiber* LocalQueue::pop_spawned() {
@@ -35,7 +35,7 @@ Fiber* LocalQueue::pop_rest() {
   while (spawned_.size() != 0) {
     if (Fiber* fiber = pop_spawned()) return fiber;
   }
-  return next_.load(std::memory_order_relaxed) != nullptr ? swap_next(nullptr) : nullptr;
+  return next_.peek() != nullptr ? swap_next(nullptr) : nullptr;
 }
 
 void LocalQueue::push_backlog(Fiber* fiber) {
@@ -75,16 +75,6 @@ void LocalQueue::share_backlog(LocalQueue& thief, std::uint32_t count) {
   while (Fiber* fiber = moved.pop()) thief.push_last(fiber);
 }
 
-Fiber* LocalQueue::steal_next() {
-  if (!asymmetric_available()) return next_.exchange(nullptr, std::memory_order_acq_rel);
-  bool alone = false;
-  if (!next_contended_.compare_exchange_strong(alone, true, std::memory_order_acq_rel)) return nullptr;
-  heavy_barrier();
-  // The owner is either past its few instructions, or in them now, or will see that it must lock.
-  for (int i = 0; next_busy_.load(std::memory_order_acquire); ++i) i < 100 ? cpu_pause() : static_cast<void>(sched_yield());
-  Fiber* fiber = next_.exchange(nullptr, std::memory_order_acq_rel);
-  next_contended_.store(false, std::memory_order_release);
-  return fiber;
-}
+Fiber* LocalQueue::steal_next() { return asymmetric_available() ? next_.steal() : next_.steal_locked(); }
 
 }  // namespace fiber::detail

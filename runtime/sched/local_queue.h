@@ -16,8 +16,8 @@
 #include <cstdint>
 #include <mutex>
 
-#include "sched/asymmetric.h"
 #include "sched/fiber_list.h"
+#include "sched/next_slot.h"
 #include "sched/run_queue.h"
 #include "sched/spawn_deque.h"
 #include "sched/spinlock.h"
@@ -42,7 +42,7 @@ class LocalQueue {
   }
   // Null: none.
   [[gnu::always_inline]] Fiber* pop() {
-    if (next_.load(std::memory_order_relaxed) != nullptr && ++next_streak_ <= kMaxNextStreak) {
+    if (next_.peek() != nullptr && ++next_streak_ <= kMaxNextStreak) {
       if (Fiber* fiber = swap_next(nullptr)) return fiber;
     }
     next_streak_ = 0;
@@ -65,7 +65,7 @@ class LocalQueue {
 
   // --- any thread --------------------------------------------------------------------------------------------------
   bool has_thieves() const { return thieves_; }
-  bool has_next() const { return next_.load(std::memory_order_relaxed) != nullptr; }
+  bool has_next() const { return next_.peek() != nullptr; }
   // How many are runnable here; exact only for the owner.
   std::uint32_t size() const {
     return ring_.size() + spawned_.size() + backlog_size_.load(std::memory_order_relaxed) + (has_next() ? 1 : 0);
@@ -80,25 +80,8 @@ class LocalQueue {
   static constexpr std::uint64_t kAgingPeriod = 10'000'000;
   static constexpr std::uint64_t kOld = 50'000'000;
 
-  // Owner. Puts `fiber` into `next` and returns what was there. Against the rare thief the owner announces itself
-  // instead of locking: a thief first makes itself known, then lets the kernel order the two (steal_next).
   [[gnu::always_inline]] Fiber* swap_next(Fiber* fiber) {
-    Fiber* old;
-    if (!thieves_) {
-      old = next_.load(std::memory_order_relaxed);
-      next_.store(fiber, std::memory_order_relaxed);
-      return old;
-    }
-    next_busy_.store(true, std::memory_order_relaxed);
-    light_barrier();
-    if (!next_contended_.load(std::memory_order_relaxed)) [[likely]] {
-      old = next_.load(std::memory_order_relaxed);
-      next_.store(fiber, std::memory_order_release);
-    } else {
-      old = next_.exchange(fiber, std::memory_order_acq_rel);
-    }
-    next_busy_.store(false, std::memory_order_release);
-    return old;
+    return thieves_ ? next_.swap(fiber) : next_.swap_alone(fiber);
   }
   [[gnu::always_inline]] Fiber* pop_ring() { return thieves_ ? ring_.pop() : ring_.pop_alone(); }
   Fiber* pop_spawned();
@@ -107,9 +90,7 @@ class LocalQueue {
   // Moves the front of the backlog to `ring`, whose owner is the caller, and returns the first of it.
   Fiber* refill(RunQueue& ring);
 
-  std::atomic<Fiber*> next_{nullptr};
-  std::atomic<bool> next_busy_{false};       // the owner is at `next`
-  std::atomic<bool> next_contended_{false};  // a thief is, or might be: locked instructions
+  NextSlot<Fiber*> next_;
   bool thieves_ = false;
   std::uint32_t next_streak_ = 0;
   std::uint32_t turn_ = 0;

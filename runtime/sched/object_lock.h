@@ -15,13 +15,10 @@
 #pragma once
 
 #include "fiber/object.h"
-#include "sched/asymmetric.h"
+#include "sched/biased_lock.h"
 #include "sched/this_worker.h"
 
 namespace fiber::detail {
-
-// Of a worker that must not use a bias: it has no processor, or is in a blocking section and may lose it.
-inline constexpr std::uint16_t kNoBias = 0xffff;
 
 // What objects that are biased to the processor say.
 inline std::uint16_t bias_of(const Processor* processor) {
@@ -36,12 +33,7 @@ LockByte& lock_object_unbiased(ObjectLock& lock, const Worker* worker);
 
 [[gnu::always_inline]] inline LockByte& lock_object(ObjectLock& lock) {
   const Worker* worker = this_worker();
-  if (worker != nullptr && lock.bias.load(std::memory_order_relaxed) == worker->bias) [[likely]] {
-    lock.held.store(1, std::memory_order_relaxed);
-    light_barrier();
-    if (lock.bias.load(std::memory_order_relaxed) == worker->bias) [[likely]] return lock.held;
-    lock.held.store(0, std::memory_order_relaxed);
-  }
+  if (worker != nullptr && lock_biased<AsymmetricAtomics>(lock, worker->bias)) [[likely]] return lock.held;
   return lock_object_unbiased(lock, worker);
 }
 

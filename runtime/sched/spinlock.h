@@ -20,7 +20,8 @@ inline void cpu_pause() {
 using SpinWord = std::atomic<std::uint32_t>;
 
 // The holder may have been preempted by the kernel: give it the CPU rather than burn it.
-inline void spin_wait(const SpinWord&, int round) {
+template <class T>
+void spin_wait(const std::atomic<T>&, int round) {
   if (round < 100) {
     cpu_pause();
   } else {

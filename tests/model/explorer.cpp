@@ -57,6 +57,7 @@ struct Thread {
   bool ended = false;
   int sections = 0;  // critical ones it is in
   int last_loaded = -1;
+  std::size_t last_index = 0;      // the store it saw there, when there are views
   std::uint64_t last_version = 0;  // when there are no views: of what was loaded
   // what must hold of a location's last value before it goes on
   int awaited = -1;
@@ -98,6 +99,7 @@ class Explorer {
   void learn(Value value) { thread_->history = mix(thread_->history, value + 1); }
   void read(int location, std::size_t index, std::memory_order order);
   void write(int location, Value value, std::memory_order order, const Store* continues);
+  void fence(Thread& thread, std::memory_order order);
   bool in_thread() const { return thread_ != nullptr; }
   // Whether there are views.
   bool weak() const { return thread_ != nullptr && !options_->sequential; }
@@ -223,8 +225,7 @@ bool Explorer::enabled(const Thread& thread) const {
   if (thread.awaited < 0) return true;
   const Location& location = locations_[thread.awaited];
   if (thread.paused) {
-    return options_->sequential ? location.version > thread.last_version
-                                : location.last() > thread.view.at[thread.awaited];
+    return options_->sequential ? location.version > thread.last_version : location.last() > thread.last_index;
   }
   return thread.ready(location.stores.back().value, thread.operand);
 }
@@ -251,8 +252,14 @@ std::uint64_t Explorer::fingerprint() {
     const Thread& thread = threads_[t];
     hash = mix(hash, thread.history);
     hash = mix(hash, thread.steps * 4 + thread.ended * 2 + thread.paused);
-    if (thread.ended || options_->sequential) continue;
+    if (options_->sequential) {
+      hash = mix(hash, thread.last_loaded >= 0 && locations_[thread.last_loaded].version > thread.last_version);
+      continue;
+    }
+    // What an ended thread knows still counts: a heavy barrier makes it known to the caller.
     add_view(thread.view);
+    if (thread.ended) continue;
+    hash = mix(hash, thread.last_loaded >= 0 && locations_[thread.last_loaded].last() > thread.last_index);
     add_view(thread.acquirable);
     add_view(thread.released);
   }
@@ -384,6 +391,7 @@ void Explorer::read(int location, std::size_t index, std::memory_order order) {
   thread_->acquirable.join(from.view, location_count_);
   if (acquires(order) && !mutated(Mutation::relaxed_loads, location)) thread_->view.join(from.view, location_count_);
   thread_->last_loaded = location;
+  thread_->last_index = index;
   learn(from.value);
 }
 
@@ -408,6 +416,15 @@ void Explorer::write(int location, Value value, std::memory_order order, const S
   view.at[location] = static_cast<std::uint8_t>(index);
   if (order == std::memory_order_seq_cst) sequential_.at[location] = static_cast<std::uint8_t>(index);
   stores.push_back({value, view});
+}
+
+void Explorer::fence(Thread& thread, std::memory_order order) {
+  if (acquires(order)) thread.view.join(thread.acquirable, location_count_);
+  if (order == std::memory_order_seq_cst) {
+    thread.view.join(sequential_, location_count_);
+    sequential_ = thread.view;
+  }
+  if (releases(order)) thread.released = thread.view;
 }
 
 }  // namespace
@@ -528,14 +545,32 @@ void fence(std::memory_order order) {
   if (!explorer->weak() || explorer->mutated(Mutation::no_fences, -1)) return;
   explorer->step();
   explorer->trace("fence", 0, 0);
-  Thread& thread = *explorer->thread_;
-  const int count = explorer->location_count_;
-  if (acquires(order)) thread.view.join(thread.acquirable, count);
-  if (order == std::memory_order_seq_cst) {
-    thread.view.join(explorer->sequential_, count);
-    explorer->sequential_ = thread.view;
+  explorer->fence(*explorer->thread_, order);
+}
+
+// The other threads' fences come one at a time, in every order, and at any moment of theirs.
+void heavy_barrier() {
+  if (!explorer->weak()) return;
+  explorer->step();
+  Thread& caller = *explorer->thread_;
+  explorer->trace("heavy barrier", 0, 0);
+  explorer->fence(caller, std::memory_order_seq_cst);
+  std::array<int, kMaxThreads> left;
+  int count = 0;
+  for (int t = 0; t < explorer->thread_count_; ++t) {
+    if (&explorer->threads_[static_cast<std::size_t>(t)] != &caller) left[static_cast<std::size_t>(count++)] = t;
   }
-  if (releases(order)) thread.released = thread.view;
+  while (count > 0) {
+    explorer->step();
+    const auto chosen = static_cast<std::size_t>(explorer->choose(count));
+    Thread& thread = explorer->threads_[static_cast<std::size_t>(left[chosen])];
+    left[chosen] = left[static_cast<std::size_t>(--count)];
+    explorer->trace("interrupts a thread", 0, static_cast<Value>(&thread - explorer->threads_.data()));
+    explorer->fence(thread, std::memory_order_seq_cst);
+    explorer->learn(static_cast<Value>(&thread - explorer->threads_.data()));
+  }
+  explorer->step();
+  explorer->fence(caller, std::memory_order_seq_cst);
 }
 
 void enter_section() {

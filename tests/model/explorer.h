@@ -118,6 +118,7 @@ bool compare_exchange(int location, Value& expected, Value desired, std::memory_
 Value await(int location, bool (*ready)(Value value, Value operand), Value operand, const char* what,
             const Value* then_store = nullptr);
 void fence(std::memory_order order);
+void heavy_barrier();
 void enter_section();
 void leave_section();
 Value plain_read(int location);
@@ -230,6 +231,13 @@ class Plain {
   Plain& operator=(const Plain&) = delete;
   T get() const { return detail::from_value<T>(detail::plain_read(at())); }
   void set(T value) { detail::plain_write(at(), detail::to_value(value)); }
+  // As a variable of the code under test.
+  operator T() const { return get(); }  // NOLINT
+  T operator=(T value) {                // NOLINT
+    set(value);
+    return value;
+  }
+  T operator++() { return *this = static_cast<T>(get() + 1); }
 
  private:
   int at() const { return detail::location_of(location_, reinterpret_cast<std::uintptr_t>(this)); }
@@ -241,10 +249,17 @@ struct Atomics {
   template <class T>
   using atomic = Atomic<T>;
   static void fence(std::memory_order order) { detail::fence(order); }
+  // Threads run in program order here: what keeps a compiler from moving accesses has nothing to do.
+  static void light_barrier() {}
+  // membarrier(2): every other thread executes a seq_cst fence at some moment of the call.
+  static void heavy_barrier() { detail::heavy_barrier(); }
 };
 
 // What spin_lock (runtime/sched/spinlock.h) does between two looks.
-inline void spin_wait(const Atomic<std::uint32_t>&, int) { pause(); }
+template <class T>
+void spin_wait(const Atomic<T>&, int) {
+  pause();
+}
 
 // A lock that waits without spinning. When everything is sequential a critical section is one step, which is exact when
 // at most one access in it is to something that others access without the lock (Lipton's reduction); where there are
