@@ -6,9 +6,20 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "fiber/config.h"
+
 namespace fiber {
 
-using Clock = std::chrono::steady_clock;
+// The runtime's clock. It is std::chrono::steady_clock, and its points in time are of the same type, except in a run
+// that a seed determines (Options::seed): there the time is simulated. Any thread.
+struct FIBER_API Clock {
+  using duration = std::chrono::steady_clock::duration;
+  using rep = duration::rep;
+  using period = duration::period;
+  using time_point = std::chrono::steady_clock::time_point;
+  static constexpr bool is_steady = true;
+  static time_point now() noexcept;
+};
 using Deadline = Clock::time_point;  // Deadline::max(): never
 
 class Context;
@@ -48,7 +59,7 @@ class Limit {
  public:
   constexpr Limit() = default;  // wait as long as it takes
   template <class Duration>
-  constexpr Limit(std::chrono::time_point<Clock, Duration> deadline)  // NOLINT(google-explicit-constructor)
+  constexpr Limit(std::chrono::time_point<std::chrono::steady_clock, Duration> deadline)  // NOLINT(google-explicit-constructor)
       : deadline_(std::chrono::time_point_cast<Clock::duration>(deadline)) {}
   template <class Rep, class Period>
   Limit(std::chrono::duration<Rep, Period> time)  // NOLINT(google-explicit-constructor)

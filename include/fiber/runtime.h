@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 #include "fiber/config.h"
@@ -20,6 +21,19 @@ struct Options {
   // Whether to print all fibers and abort when every fiber is asleep and nothing can wake one.
   // FIBER_DEADLOCK_CHECK=0 turns it off.
   bool deadlock_check = true;
+  // Not 0: the run is determined by this number, so that an interleaving found once can be replayed. FIBER_SCHED_SEED;
+  // default 0: off. There is one processor then, whatever `processors` and FIBER_PROCS say. Which of the runnable
+  // fibers runs next is drawn at random, and at synchronisation points (channels, select, locks, wait groups, spawn,
+  // join, cancel and the like) a fiber may be switched away from without having to wait. Time (fiber::Clock) is
+  // simulated: it starts at the present, and jumps to the next timer when nothing else can happen, so sleeping takes
+  // no time.
+  //
+  // The same program with the same seed does the same, unless it depends on something outside: threads of its own,
+  // sockets, a blocking section of more than 100 ms, another clock, addresses, ids. While there may be something
+  // outside that wakes a fiber, time is waited for. A fiber that calls into the runtime with a lock of another library
+  // held (a std::mutex) may be switched away from there, and the next to want that lock then blocks for ever; inside
+  // blocking() that does not happen.
+  std::uint64_t seed = 0;
 };
 
 // Runs `main_fiber` as the first fiber and returns once it has returned. Fibers that are still alive then are not

@@ -59,7 +59,7 @@ template <Wait wait>
     return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit == nullptr ? Limit() : *limit);
   }
   Fiber* wake = nullptr;
-  LockByte& held = lock_object(core->lock());
+  LockByte& held = lock_object_at_entry(core->lock());
   Status result = try_send_locked(core, element, &wake);
   if (result == Status::done) {
     unlock_object(held);
@@ -87,7 +87,7 @@ template <Wait wait>
     return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit == nullptr ? Limit() : *limit);
   }
   Fiber* wake = nullptr;
-  LockByte& held = lock_object(core->lock());
+  LockByte& held = lock_object_at_entry(core->lock());
   Status result = try_receive_locked(core, element, &wake);
   if (result == Status::done) {
     unlock_object(held);
@@ -158,7 +158,7 @@ Status channel_receive_limited(ChannelCore* core, void* element, const Limit& li
 
 void channel_close(ChannelCore* core) {
   if (core == nullptr) fatal("close of a nil channel");
-  ObjectGuard guard(core->lock());
+  ObjectGuard guard(core->lock(), kAtEntry);
   if (core->closed != 0) {
     guard.unlock();
     fatal("close of closed %s", describe(core->object).c_str());

@@ -12,6 +12,7 @@
 #include "registry/registry.h"
 #include "sched/clock.h"
 #include "sched/scheduler.h"
+#include "sched/seeded.h"
 
 namespace fiber::detail {
 
@@ -46,11 +47,11 @@ struct Scratch {
   }
 };
 
-std::uint64_t& random_state() {
+std::uint64_t random_number() {
   Worker* worker = this_worker();
-  if (worker != nullptr) return worker->random;
+  if (worker != nullptr) return seeded::on() ? seeded::random() : next_random(worker->random);
   static thread_local std::uint64_t state = now_ns() | 1;
-  return state;
+  return next_random(state);
 }
 
 std::uint32_t wait_without_channels(Claim& wait, const Limit& limit) {
@@ -75,7 +76,7 @@ SelectOutcome select_in(Scratch scratch, const SelectArm* arms, std::size_t coun
 
   // Pass 1: somebody may be ready already. A random starting point makes the choice fair.
   scratch.lock_all();
-  std::size_t index = (next_random(random_state()) >> 32) * count >> 32;
+  std::size_t index = (random_number() >> 32) * count >> 32;
   for (std::size_t left = count; left != 0; --left, index = index + 1 == count ? 0 : index + 1) {
     const SelectArm& arm = arms[index];
     if (arm.core == nullptr) continue;
@@ -147,6 +148,7 @@ SelectOutcome select_in(Scratch scratch, const SelectArm* arms, std::size_t coun
 }  // namespace
 
 SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode mode, const Limit& limit) {
+  seeded::sync_point();
   if (limit.context() != nullptr && context_why(limit.context()) != Why::not_cancelled) {
     emit_select(arms, count, false, kSelectCancelled);
     return {kSelectCancelled, false};

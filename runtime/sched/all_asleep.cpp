@@ -7,6 +7,7 @@
 #include "registry/registry.h"
 #include "sched/clock.h"
 #include "sched/monitor.h"
+#include "sched/seeded.h"
 
 namespace fiber::detail {
 
@@ -30,7 +31,7 @@ int walk(const Fiber* fiber, void** addresses, int capacity) {
 }  // namespace
 
 void report_all_asleep() {
-  std::fprintf(stderr, "fiber: fatal: all fibers are asleep - deadlock!\n");
+  std::fprintf(stderr, "fiber: fatal: all fibers are asleep - deadlock!%s\n", seeded::note());
   constexpr int kMaxShown = 100;
   int shown = 0;
   int hidden = 0;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Time, as CLOCK_MONOTONIC nanoseconds.
+// Time, as CLOCK_MONOTONIC nanoseconds: that of the kernel, and that of the runtime.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <ctime>
 
@@ -11,6 +12,15 @@ inline std::uint64_t now_ns() {
   timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+// Not 0: the time is simulated, because a seed determines the run (sched/seeded.h).
+extern std::atomic<std::uint64_t> simulated_ns;
+
+// What deadlines, timers and programs go by. Probes and what tools see are in the kernel's time.
+inline std::uint64_t timer_now() {
+  const std::uint64_t simulated = simulated_ns.load(std::memory_order_relaxed);
+  return simulated != 0 ? simulated : now_ns();
 }
 
 }  // namespace fiber::detail

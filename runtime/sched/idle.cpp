@@ -6,6 +6,7 @@
 #include "probe/emit.h"
 #include "registry/registry.h"
 #include "sched/futex.h"
+#include "sched/seeded.h"
 #include "sched/scheduler.h"
 #include "sched/switch.h"
 
@@ -174,7 +175,7 @@ bool Scheduler::work_visible() {
     if (processors_[i]->depth() != 0) return true;
   }
   const std::uint64_t earliest = next_timer();
-  return earliest != TimerHeap::kNever && earliest <= now_ns();
+  return earliest != TimerHeap::kNever && earliest <= timer_now();
 }
 
 // --- timers --------------------------------------------------------------------------------------------------------------
@@ -204,7 +205,7 @@ std::uint64_t Scheduler::next_timer() const {
 // --- looking -------------------------------------------------------------------------------------------------------------
 
 void Scheduler::run_due_timers(Processor* processor) {
-  if (processor->timers.earliest() != TimerHeap::kNever) processor->timers.fire(now_ns());
+  if (processor->timers.earliest() != TimerHeap::kNever) processor->timers.fire(timer_now());
 }
 
 bool Scheduler::run_all_due_timers() {
@@ -213,7 +214,7 @@ bool Scheduler::run_all_due_timers() {
   for (unsigned i = 0; i < processor_count_; ++i) {
     TimerHeap& timers = processors_[i]->timers;
     if (timers.earliest() == TimerHeap::kNever) continue;
-    if (now == 0) now = now_ns();
+    if (now == 0) now = timer_now();
     any |= timers.fire(now);
   }
   return any;
@@ -238,6 +239,7 @@ void Scheduler::balance(Processor* processor, Processor* other) {
 }
 
 Fiber* Scheduler::look_once(Worker* worker) {
+  if (seeded::on()) [[unlikely]] return look_seeded(worker);
   Processor* processor = worker->processor;
   run_due_timers(processor);
   if (processor->tick % kFairnessTick == 0) {
@@ -356,14 +358,16 @@ bool Scheduler::sleep_in_poller(Worker* worker) {
   earliest = std::min(earliest, next_timer());
   std::uint64_t timeout = 0;
   if (!work_visible() && !stopping()) {
-    const std::uint64_t now = now_ns();
+    const std::uint64_t now = timer_now();
     timeout = earliest == TimerHeap::kNever ? kLong : (earliest > now ? earliest - now : 0);
     if (wakes_to_skip_.load(std::memory_order_relaxed) != 0 && idle_processors() < processor_count_) {
       timeout = std::min(timeout, kNap);
     }
   }
   FIBER_EMIT(worker_idle, worker->record.tid, kNone);
+  const std::uint64_t since = seeded::on() ? now_ns() : 0;
   const int events = poller_.wait_events(timeout);
+  if (since != 0) seeded::time_passed(now_ns() - since, timeout);
   poller_.turn.set_sleeps_until(0);
   refresh_coarse_clock();
   take_idle_processor(worker);

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <cxxabi.h>
+#include <limits>
 #include <mutex>
 #include <pthread.h>
 #include <sched.h>
@@ -17,6 +18,7 @@
 #include "sched/futex.h"
 #include "sched/monitor.h"
 #include "sched/scheduler.h"
+#include "sched/seeded.h"
 #include "sched/switch.h"
 #include "stack/overflow.h"
 
@@ -53,12 +55,21 @@ unsigned available_cpus() {
 Options complete(Options options) {
   const char* processors_wanted = "a number of processors from 1 to 1024";
   const char* stack_wanted = "a number of bytes from 16384 to 1073741824";
+  const unsigned asked_for = options.processors;
   if (options.processors == 0) {
     options.processors = static_cast<unsigned>(environment_number("FIBER_PROCS", 1, kMaxProcessors, processors_wanted));
   }
   if (options.processors == 0) options.processors = std::min(available_cpus(), kMaxProcessors);
   if (options.processors > kMaxProcessors) {
     bad_setting("Options::processors", std::to_string(options.processors).c_str(), processors_wanted);
+  }
+  if (options.seed == 0) {
+    options.seed = environment_number("FIBER_SCHED_SEED", 0, std::numeric_limits<std::size_t>::max(),
+                                      "a number from 0 (off) to 18446744073709551615");
+  }
+  if (options.seed != 0) {
+    if (asked_for > 1) std::fprintf(stderr, "fiber: with a seed there is one processor, not %u\n", asked_for);
+    options.processors = 1;
   }
   if (options.stack_size == 0) {
     options.stack_size = environment_number("FIBER_STACK_SIZE", kMinStack, kMaxStack, stack_wanted);
@@ -93,6 +104,7 @@ void Scheduler::run(const Options& options, std::function<void()> main_fiber) {
   options_ = options;
   processor_count_ = options.processors;
   asymmetric_init();
+  seeded::start(options.seed);
   if (!poller_.open()) fatal("cannot set up epoll: %s", std::strerror(errno));
   pool_.use_stack_size(options.stack_size);
   std::vector<Processor*> published;
@@ -206,6 +218,7 @@ void Scheduler::shut_down() {
   global_size_.store(0);
   spinning_.store(0);
   blocking_fibers_.store(0);
+  seeded::stop();
   stopping_.store(false);
   running_.store(false, std::memory_order_release);
 }

@@ -16,6 +16,14 @@ void LocalQueue::reset(bool thieves) {
   next_.set_always_locked(!asymmetric_available());
 }
 
+void LocalQueue::take_all(std::vector<Fiber*>& to) {
+  if (Fiber* fiber = swap_next(nullptr)) to.push_back(fiber);
+  while (Fiber* fiber = spawned_.pop_newest_alone()) to.push_back(fiber);
+  while (Fiber* fiber = pop_ring()) to.push_back(fiber);
+  while (Fiber* fiber = backlog_.pop()) to.push_back(fiber);
+  backlog_size_.store(0, std::memory_order_relaxed);
+}
+
 Fiber* LocalQueue::pop_spawned() {
   const std::uint64_t clock = coarse_clock();
   if (clock - last_aged_ >= kAgingPeriod) [[unlikely]] {

@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <vector>
 
 #include "sched/fiber_list.h"
 #include "sched/next_slot.h"
@@ -53,6 +54,9 @@ class LocalQueue {
     if (Fiber* fiber = pop_ring()) return fiber;
     return pop_rest();
   }
+
+  // Moves everybody to the end of `to`. Only while there are no thieves.
+  void take_all(std::vector<Fiber*>& to);
 
   // --- thieves -----------------------------------------------------------------------------------------------------
   // Moves about half of this queue to `thief`, whose owner is the caller, and returns one of them to run. Null: nothing

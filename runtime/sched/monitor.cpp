@@ -9,10 +9,21 @@
 #include "registry/registry.h"
 #include "sched/futex.h"
 #include "sched/scheduler.h"
+#include "sched/seeded.h"
 
 namespace fiber::detail {
 
 std::atomic<std::uint32_t> monitor_deep_asleep{0};
+
+bool foreign_threads(const Scheduler& scheduler) {
+  DIR* tasks = opendir("/proc/self/task");
+  if (tasks == nullptr) return true;
+  std::uint32_t threads = 0;
+  while (const dirent* entry = readdir(tasks)) threads += entry->d_name[0] != '.';
+  closedir(tasks);
+  // the monitor, and the thread in run()
+  return threads > scheduler.worker_threads() + 2 + sanitizer::kOwnThreads;
+}
 
 namespace {
 
@@ -24,6 +35,8 @@ constexpr std::uint64_t kAttached = 1 * kMillisecond;
 constexpr std::uint64_t kDeep = 100 * kMillisecond;
 constexpr std::uint64_t kPoolPeriod = 1000 * kMillisecond;
 constexpr std::uint64_t kTrim = 10 * kMillisecond;
+// With a seed, shorter sections keep their processor, so that what happens does not depend on the kernel.
+constexpr std::uint64_t kSeededPatience = 100 * kMillisecond;
 constexpr std::uint64_t kOverrun = 10 * kMillisecond;
 
 class Monitor {
@@ -156,23 +169,13 @@ class Monitor {
         processor.seen_blocking_ns = now;
         continue;
       }
+      if (seeded::on() && now - processor.seen_blocking_ns < kSeededPatience) continue;
       // Nothing to run here and somebody else free to look for work: no hurry.
       const bool needless = processor.depth() == 0 && scheduler.global_size() == 0 && scheduler.idle_processors() > 0;
       if (needless && now - processor.seen_blocking_ns < kLongest) continue;
       any |= scheduler.retake(&processor, token);
     }
     return any;
-  }
-
-  // Other threads of the process may wake fibers at any time, so the check only speaks when there are none.
-  static bool foreign_threads(const Scheduler& scheduler) {
-    DIR* tasks = opendir("/proc/self/task");
-    if (tasks == nullptr) return true;
-    std::uint32_t threads = 0;
-    while (const dirent* entry = readdir(tasks)) threads += entry->d_name[0] != '.';
-    closedir(tasks);
-    // the monitor, and the thread in run()
-    return threads > scheduler.worker_threads() + 2 + sanitizer::kOwnThreads;
   }
 
   void check_asleep(Scheduler& scheduler, bool all_idle) {

@@ -18,6 +18,10 @@ inline void monitor_needed() {
   if (monitor_deep_asleep.load(std::memory_order_seq_cst) != 0) monitor_wake_up();
 }
 
+// Whether the process has threads beside those of the runtime: they may wake fibers at any time. Some 10 us.
+class Scheduler;
+bool foreign_threads(const Scheduler& scheduler);
+
 // Prints every fiber and aborts.
 [[noreturn]] void report_all_asleep();
 

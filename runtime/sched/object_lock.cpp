@@ -14,4 +14,12 @@ LockByte& lock_object_unbiased(ObjectLock& lock, const Worker* worker) {
   return lock.word;
 }
 
+LockByte& lock_object_yielding(ObjectLock& lock, const Worker* worker) {
+  if (seeded::on()) [[unlikely]] {
+    seeded::maybe_yield();
+    worker = this_worker();
+  }
+  return lock_object_unbiased(lock, worker);
+}
+
 }  // namespace fiber::detail

@@ -16,13 +16,15 @@
 
 #include "fiber/object.h"
 #include "sched/biased_lock.h"
+#include "sched/seeded.h"
 #include "sched/this_worker.h"
 
 namespace fiber::detail {
 
 // What objects that are biased to the processor say.
 inline std::uint16_t bias_of(const Processor* processor) {
-  return asymmetric_available() ? static_cast<std::uint16_t>(processor->record.index + 1) : kNoBias;
+  // With a seed everybody goes the other way, where lock_object_at_entry may yield.
+  return asymmetric_available() && !seeded::on() ? static_cast<std::uint16_t>(processor->record.index + 1) : kNoBias;
 }
 
 // The byte to set to 0 to unlock.
@@ -30,11 +32,19 @@ using LockByte = std::atomic<std::uint8_t>;
 inline void unlock_object(LockByte& held) { held.store(0, std::memory_order_release); }
 
 LockByte& lock_object_unbiased(ObjectLock& lock, const Worker* worker);
+LockByte& lock_object_yielding(ObjectLock& lock, const Worker* worker);
 
+template <LockByte& (*otherwise)(ObjectLock&, const Worker*) = lock_object_unbiased>
 [[gnu::always_inline]] inline LockByte& lock_object(ObjectLock& lock) {
   const Worker* worker = this_worker();
   if (worker != nullptr && lock_biased<AsymmetricAtomics>(lock, worker->bias)) [[likely]] return lock.held;
-  return lock_object_unbiased(lock, worker);
+  return otherwise(lock, worker);
+}
+
+// For the lock that a public operation begins with: a synchronisation point (sched/seeded.h) that is free when there is
+// no seed. The caller holds no other lock.
+[[gnu::always_inline]] inline LockByte& lock_object_at_entry(ObjectLock& lock) {
+  return lock_object<lock_object_yielding>(lock);
 }
 
 }  // namespace fiber::detail

@@ -10,6 +10,7 @@
 #include "registry/registry.h"
 #include "sched/futex.h"
 #include "sched/scheduler.h"
+#include "sched/seeded.h"
 #include "sched/switch.h"
 #include "sync/cancellation.h"
 
@@ -57,15 +58,18 @@ std::uint64_t to_ns(Deadline deadline) {
 // How a thread that is no fiber waits.
 void sleep_claimed(Claim& wait, Deadline deadline, std::uint32_t when_due) {
   if (!wait.commit()) return;
+  // In the kernel's time, whatever happens to the runtime's meanwhile.
+  const std::uint64_t start = now_ns(), start_there = timer_now();
+  const std::uint64_t due = start + (to_ns(deadline) > start_there ? to_ns(deadline) - start_there : 0);
   while (wait.state.load(std::memory_order_acquire) == Claim::kParked) {
     std::uint64_t left = kForever;
     if (deadline != Deadline::max()) {
       const std::uint64_t now = now_ns();
-      if (to_ns(deadline) <= now) {
+      if (due <= now) {
         claim(wait, when_due);
         return;
       }
-      left = to_ns(deadline) - now;
+      left = due - now;
     }
     futex_wait(wait.state, Claim::kParked, left);
   }
@@ -77,7 +81,7 @@ void park_until(Reason reason, std::uint64_t resource, Claim& wait, Deadline dea
   WaitTimer timer(wait, when_due);
   if (deadline != Deadline::max() && !wait.claimed()) {
     timer.when = to_ns(deadline);
-    if (timer.when <= now_ns()) {
+    if (timer.when <= timer_now()) {
       claim(wait, when_due);
     } else {
       Scheduler::instance().arm(timer);
@@ -160,7 +164,7 @@ void fatal(const char* format, ...) {
   va_start(arguments, format);
   vsnprintf(text, sizeof(text), format, arguments);
   va_end(arguments);
-  std::fprintf(stderr, "fiber: fatal: %s (%s)\n", text, describe_actor(this_actor_id()).c_str());
+  std::fprintf(stderr, "fiber: fatal: %s (%s)%s\n", text, describe_actor(this_actor_id()).c_str(), seeded::note());
   std::abort();
 }
 

@@ -45,6 +45,7 @@ struct alignas(128) Processor {
   LocalQueue queue;
   std::uint32_t tick = 0;           // scheduling decisions taken
   std::uint32_t wakes_to_skip = 0;  // see Scheduler::enqueue
+  std::uint32_t set_aside = 0;      // runnable, but not in `queue` (sched/seeded.h)
   FiberBatch free;  // for the next fibers spawned here
   std::uint64_t next_id = 0, end_id = 0;  // ids for them
   SmallBlocks small_blocks;
@@ -71,7 +72,7 @@ struct alignas(128) Processor {
     blocking.store(0, std::memory_order_relaxed);
     record = {};
     worker = nullptr;
-    tick = wakes_to_skip = 0;
+    tick = wakes_to_skip = set_aside = 0;
     free = {};
     next_id = end_id = 0;
     timers.clear();
@@ -85,7 +86,7 @@ struct alignas(128) Processor {
     overrun_told = false;
   }
 
-  std::uint32_t depth() const { return queue.size(); }
+  std::uint32_t depth() const { return queue.size() + __atomic_load_n(&set_aside, __ATOMIC_RELAXED); }
 };
 
 // What must be done with the fiber that was switched away from, once it really is off its stack.

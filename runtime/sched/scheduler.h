@@ -80,6 +80,7 @@ class Scheduler {
   Poller& poller() { return poller_; }
   FiberPool& pool() { return pool_; }
   bool stopping() const { return stopping_.load(std::memory_order_acquire); }
+  bool main_fiber_done() const { return done_.load(std::memory_order_acquire) != 0; }
   std::uint32_t idle_processors() const { return idle_processor_count_.load(std::memory_order_seq_cst); }
   std::uint64_t global_size() const { return global_size_.load(std::memory_order_relaxed); }
   // Wakes one worker if there is a processor for it and nobody is looking for work already.
@@ -95,6 +96,7 @@ class Scheduler {
   bool wake_for_idle_processor();
   Fiber* find_runnable(Worker* worker);
   Fiber* look_once(Worker* worker);
+  Fiber* look_seeded(Worker* worker);
   Fiber* steal(Worker* worker);
   void balance(Processor* processor, Processor* other);
   Fiber* pop_global(Processor* processor);

@@ -18,6 +18,7 @@
 #include "registry/registry.h"
 #include "sched/join.h"
 #include "sched/scheduler.h"
+#include "sched/seeded.h"
 #include "sched/switch.h"
 #include "sync/locals.h"
 #include "sync/shared_holds.h"
@@ -81,7 +82,19 @@ NewFiber new_fiber(std::size_t closure_size, std::size_t closure_align, Body bod
 void* allocate_small(std::size_t size) { return Scheduler::instance().allocate_small(size); }
 void free_small(void* memory, std::size_t size) { Scheduler::instance().free_small(memory, size); }
 
-void start_fiber(Fiber* fiber) { Scheduler::instance().enqueue(fiber, ReadyHint::spawned); }
+namespace {
+
+[[gnu::cold, gnu::noinline]] void start_fiber_seeded(Fiber* fiber) {
+  Scheduler::instance().enqueue(fiber, ReadyHint::spawned);
+  seeded::maybe_yield();
+}
+
+}  // namespace
+
+void start_fiber(Fiber* fiber) {
+  if (seeded::on()) [[unlikely]] return start_fiber_seeded(fiber);
+  Scheduler::instance().enqueue(fiber, ReadyHint::spawned);
+}
 
 std::uint64_t fiber_id(const Fiber* fiber) { return fiber->record.id; }
 
@@ -114,11 +127,13 @@ bool join_begin(JoinCore* core, Claim& wait) {
 }  // namespace
 
 void join_wait(JoinCore* core) {
+  seeded::sync_point();
   Claim wait(this_fiber());
   if (join_begin(core, wait)) park_claimed(Reason::JOIN, core->fiber_id, wait);
 }
 
 Status join_wait_limited(JoinCore* core, const Limit& limit) {
+  seeded::sync_point();
   Claim wait(this_fiber());
   if (!join_begin(core, wait)) return Status::done;
   const Status ended = status_of(park_claimed(Reason::JOIN, core->fiber_id, wait, limit));
@@ -165,7 +180,7 @@ void set_name(std::string_view name) {
 void sleep_until(Deadline when) {
   using namespace detail;
   if (this_fiber() == nullptr) {
-    std::this_thread::sleep_until(when);
+    std::this_thread::sleep_for(when - Clock::now());
     return;
   }
   Claim wait(this_fiber());

@@ -15,7 +15,7 @@ bool Barrier::arrive_and_wait() {
 
 Status Barrier::arrive_and_wait(Limit limit, bool* last) {
   Waiter waiter(this_fiber());
-  ObjectGuard guard(object_.lock);
+  ObjectGuard guard(object_.lock, kAtEntry);
   const std::int64_t arrived = object_.count.load(std::memory_order_relaxed) + 1;
   if (last != nullptr) *last = arrived == parties_;
   if (arrived == parties_) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "probe/emit.h"
+#include "sched/seeded.h"
 
 namespace fiber::detail {
 
@@ -100,6 +101,7 @@ void context_release(ContextCore* core) {
 }
 
 void context_cancel(ContextCore* core) {
+  seeded::sync_point();
   if (ContextCore* outer = core->outer()) {
     ObjectGuard guard(outer->object.lock);
     unlink(outer, core);
@@ -164,6 +166,7 @@ void context_dequeue(ContextCore* core, Waiter& waiter) {
 }
 
 Status context_wait(ContextCore* core, const Limit& limit) {
+  seeded::sync_point();
   Claim wait(this_fiber());
   if (core == nullptr) return status_of(park_claimed(Reason::CONTEXT, 0, wait, limit));
   // Two contexts may end this wait: the limit's wakes it as any wait, this one as what is waited for.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "fiber/sync.h"
+#include "sched/seeded.h"
 #include "sync/waiter.h"
 
 namespace fiber {
@@ -13,9 +14,12 @@ Status Condition::wait(std::unique_lock<Mutex>& lock, Limit limit) {
   Waiter waiter(this_fiber());
   Status status;
   {
-    ObjectGuard guard(object_.lock);
+    ObjectGuard guard(object_.lock, kAtEntry);
     // Nobody can notify before the waiter is in the queue: the guard is held until then.
-    lock.unlock();
+    {
+      const seeded::Undivided undivided;
+      lock.unlock();
+    }
     status = wait_in(object_, waiter, Reason::CONDITION, guard, limit);
   }
   lock.lock();
@@ -25,7 +29,7 @@ Status Condition::wait(std::unique_lock<Mutex>& lock, Limit limit) {
 void Condition::notify_one() {
   Fiber* woken = nullptr;
   {
-    ObjectGuard guard(object_.lock);
+    ObjectGuard guard(object_.lock, kAtEntry);
     Waiter* waiter = pop_waiter(object_.waiters);
     if (waiter != nullptr && waiter->wait == nullptr) woken = waiter->fiber;
   }
@@ -33,7 +37,7 @@ void Condition::notify_one() {
 }
 
 void Condition::notify_all() {
-  ObjectGuard guard(object_.lock);
+  ObjectGuard guard(object_.lock, kAtEntry);
   while (Waiter* waiter = pop_waiter(object_.waiters)) {
     // The waiter's memory is its own again as soon as it runs.
     if (waiter->wait == nullptr) ready(waiter->fiber, ReadyHint::last);

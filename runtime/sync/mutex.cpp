@@ -43,7 +43,7 @@ bool spin(const Object& object) {
 }  // namespace
 
 [[gnu::always_inline]] inline bool Mutex::lock_free(std::uint64_t self) {
-  LockByte& held = lock_object(object_.lock);
+  LockByte& held = lock_object_at_entry(object_.lock);
   const bool taken = take(object_, self);
   unlock_object(held);
   if (taken) FIBER_EMIT(lock, self, address_of(this), 0);
@@ -74,7 +74,7 @@ Status Mutex::lock(Limit limit) {
   for (int i = 0; i < kSpins && spin(object_); ++i) {
     if (lock_free(self)) return Status::done;
   }
-  const std::uint64_t since = now_ns();
+  const std::uint64_t since = timer_now();
   bool woken = false;
   for (;;) {
     Waiter waiter(this_fiber());
@@ -83,7 +83,7 @@ Status Mutex::lock(Limit limit) {
     if (woken) waking_ = false;
     if (take(object_, self)) break;
     object_.count.store(kContended, std::memory_order_relaxed);
-    if (woken && now_ns() - since >= kPatience) starving_ = true;
+    if (woken && timer_now() - since >= kPatience) starving_ = true;
     const Status status = wait_in(object_, waiter, Reason::MUTEX, guard, limit, woken ? Place::first : Place::last);
     if (status != Status::done) return status;
     if (waiter.success) break;  // handed over
@@ -100,7 +100,7 @@ void Mutex::unlock() {
     fatal("%s unlocked by somebody who does not hold it; its owner is %s", describe(object_).c_str(),
           describe_actor(owner).c_str());
   }
-  LockByte& held = lock_object(object_.lock);
+  LockByte& held = lock_object_at_entry(object_.lock);
   object_.owner.store(0, std::memory_order_relaxed);
   if (object_.waiters.head == nullptr) [[likely]] {
     object_.count.store(kFree, std::memory_order_relaxed);
@@ -124,7 +124,7 @@ void Mutex::unlock() {
     object_.owner.store(next->id(), std::memory_order_relaxed);
     object_.count.store(object_.waiters.head == nullptr ? kHeld : kContended, std::memory_order_relaxed);
   }
-  if (starving_) starving_ = object_.waiters.head != nullptr && now_ns() - object_.waiters.head->since >= kPatience;
+  if (starving_) starving_ = object_.waiters.head != nullptr && timer_now() - object_.waiters.head->since >= kPatience;
   unlock_object(held);
   if (wake != nullptr) ready(wake);
 }

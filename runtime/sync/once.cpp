@@ -11,7 +11,7 @@ bool Once::begin(const Limit& limit, Status& status) {
   const std::uint64_t self = this_actor_id();
   for (;;) {
     Waiter waiter(this_fiber());
-    ObjectGuard guard(object_.lock);
+    ObjectGuard guard(object_.lock, kAtEntry);
     switch (object_.count.load(std::memory_order_relaxed)) {
       case kDone:
         status = Status::done;
@@ -34,7 +34,7 @@ bool Once::begin(const Limit& limit, Status& status) {
 void Once::end(bool successful) {
   WakeList woken;
   {
-    ObjectGuard guard(object_.lock);
+    ObjectGuard guard(object_.lock, kAtEntry);
     object_.owner.store(0, std::memory_order_relaxed);
     object_.count.store(successful ? kDone : kUnset, std::memory_order_release);
     // After an exception the first to wait takes the next turn.

@@ -6,6 +6,7 @@
 #include "fiber/rwlock.h"
 
 #include "probe/emit.h"
+#include "sched/seeded.h"
 #include "sync/shared_holds.h"
 #include "sync/waiter.h"
 
@@ -88,6 +89,7 @@ Status wait_for_turn(Object& object, Fiber* fiber, std::uint64_t self, bool writ
 }  // namespace
 
 bool RwLock::try_lock() {
+  seeded::sync_point();
   const std::uint64_t self = this_actor_id();
   if (!enter(object_, self)) return false;
   FIBER_EMIT(lock, self, address_of(this), 0);
@@ -100,6 +102,7 @@ void RwLock::lock() {
 }
 
 Status RwLock::lock(Limit limit) {
+  seeded::sync_point();
   Fiber* fiber = this_fiber();
   const std::uint64_t self = fiber == nullptr ? this_thread_id() : fiber->record.id;
   if (enter(object_, self)) {
@@ -112,6 +115,7 @@ Status RwLock::lock(Limit limit) {
 }
 
 void RwLock::unlock() {
+  seeded::sync_point();
   const std::uint64_t self = this_actor_id();
   const std::uint64_t owner = object_.owner.load(std::memory_order_relaxed);
   if (owner != self) {
@@ -135,6 +139,7 @@ void RwLock::unlock() {
 }
 
 bool RwLock::try_lock_shared() {
+  seeded::sync_point();
   if (!enter_shared(object_)) return false;
   hold_shared(this_fiber(), object_);
   FIBER_EMIT(lock, this_actor_id(), address_of(this), 0);
@@ -159,6 +164,7 @@ Status RwLock::lock_shared(Limit limit) {
 }
 
 void RwLock::unlock_shared() {
+  seeded::sync_point();
   if (!drop_shared(this_fiber(), object_)) {
     fatal("%s unlocked by somebody who does not hold it for reading", describe(object_).c_str());
   }

@@ -37,7 +37,7 @@ void Semaphore::check(std::int64_t count) const {
 
 bool Semaphore::try_acquire(std::int64_t count) {
   check(count);
-  ObjectGuard guard(object_.lock);
+  ObjectGuard guard(object_.lock, kAtEntry);
   const std::int64_t free = object_.count.load(std::memory_order_relaxed);
   if (object_.waiters.head != nullptr || free < count) return false;
   object_.count.store(free - count, std::memory_order_relaxed);
@@ -47,7 +47,7 @@ bool Semaphore::try_acquire(std::int64_t count) {
 Status Semaphore::acquire(std::int64_t count, Limit limit) {
   check(count);
   PermitWaiter waiter(this_fiber(), count);
-  ObjectGuard guard(object_.lock);
+  ObjectGuard guard(object_.lock, kAtEntry);
   const std::int64_t free = object_.count.load(std::memory_order_relaxed);
   if (object_.waiters.head == nullptr && free >= count) {
     object_.count.store(free - count, std::memory_order_relaxed);
@@ -70,7 +70,7 @@ void Semaphore::release(std::int64_t count) {
   check(count);
   WakeList woken;
   {
-    ObjectGuard guard(object_.lock);
+    ObjectGuard guard(object_.lock, kAtEntry);
     const std::int64_t free = object_.count.load(std::memory_order_relaxed);
     if (count > most_ - free) bad_count(object_, "released beyond its maximum of", most_);
     object_.count.store(free + count, std::memory_order_relaxed);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "fiber/sync.h"
+#include "sched/seeded.h"
 #include "sync/waiter.h"
 
 namespace fiber {
@@ -7,6 +8,7 @@ namespace fiber {
 using namespace detail;
 
 void WaitGroup::add(std::int64_t count) {
+  seeded::sync_point();
   std::int64_t before = object_.count.load(std::memory_order_relaxed);
   std::int64_t after = 0;
   // Reaching zero happens under the lock: a waiter that then finds zero, and destroys the group, has waited for the
@@ -39,7 +41,7 @@ void WaitGroup::token_done() {
 
 Status WaitGroup::wait(Limit limit) {
   Waiter waiter(this_fiber());
-  ObjectGuard guard(object_.lock);
+  ObjectGuard guard(object_.lock, kAtEntry);
   if (object_.count.load(std::memory_order_acquire) == 0) return Status::done;
   return wait_in(object_, waiter, Reason::WAIT_GROUP, guard, limit);
 }

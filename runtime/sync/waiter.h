@@ -75,6 +75,9 @@ inline bool win_waiter(Waiter& waiter) { return waiter.wait == nullptr || claim(
 class ObjectGuard {
  public:
   explicit ObjectGuard(ObjectLock& lock) : held_(&lock_object(lock)) {}
+  // See lock_object_at_entry.
+  struct AtEntry {};
+  ObjectGuard(ObjectLock& lock, AtEntry) : held_(&lock_object_at_entry(lock)) {}
   ~ObjectGuard() {
     if (held_ != nullptr) unlock_object(*held_);
   }
@@ -87,6 +90,7 @@ class ObjectGuard {
  private:
   LockByte* held_;
 };
+inline constexpr ObjectGuard::AtEntry kAtEntry;
 
 // As wait_in, for waits that several parties may end: with a limit, or of a thread that is no fiber.
 Status wait_in_claimed(Object& object, Waiter& waiter, Reason reason, ObjectGuard& guard, const Limit& limit,

@@ -4,6 +4,7 @@
 #include "fiber/timer.h"
 #include "sched/clock.h"
 #include "sched/scheduler.h"
+#include "sched/seeded.h"
 #include "time/timers.h"
 
 namespace fiber::detail {
@@ -22,7 +23,7 @@ struct Alarm : detail::Timer {
       return;
     }
     if (period == 0) announce(0);
-    Deadline now{Deadline::duration(static_cast<Deadline::rep>(now_ns()))};
+    Deadline now{Deadline::duration(static_cast<Deadline::rep>(timer_now()))};
     channel->try_send(now);
   }
   // For outside readers: whether a value will come by itself.
@@ -49,6 +50,8 @@ AlarmPtr alarm_make(std::function<void()> spawn) { return AlarmPtr(new Alarm(std
 
 bool alarm_set(Alarm* alarm, Deadline when, std::chrono::nanoseconds period) {
   if (alarm == nullptr) fatal("reset of a timer or ticker that was never made");
+  seeded::sync_point();
+  const seeded::Undivided undivided;
   std::lock_guard guard(alarm->lock);
   const bool in_time = alarm->stop_locked();
   if (when == Deadline::max()) return in_time;
@@ -62,6 +65,8 @@ bool alarm_set(Alarm* alarm, Deadline when, std::chrono::nanoseconds period) {
 
 bool alarm_stop(Alarm* alarm) {
   if (alarm == nullptr) return false;
+  seeded::sync_point();
+  const seeded::Undivided undivided;
   std::lock_guard guard(alarm->lock);
   return alarm->stop_locked();
 }
