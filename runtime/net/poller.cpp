@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "net/poller.h"
 
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -29,6 +30,14 @@ int epoll_wait_ns(int epoll_fd, epoll_event* events, int capacity, std::uint64_t
 
 }  // namespace
 
+// A forked child that runs the runtime must not read the parent's wake-ups.
+void Poller::leave_to_parent() {
+  ::close(epoll_fd_.exchange(-1));
+  ::close(event_fd_);
+  event_fd_ = -1;
+  interrupted_.store(false);
+}
+
 bool Poller::open() {
   if (epoll_fd_.load(std::memory_order_acquire) >= 0) return true;
   static std::mutex once;  // sockets may be made before the runtime runs, by any thread
@@ -48,6 +57,10 @@ bool Poller::open() {
     return false;
   }
   events_.resize(kMaxEvents);
+  static const bool told_of_forks = [] {
+    return pthread_atfork(nullptr, nullptr, [] { Scheduler::instance().poller().leave_to_parent(); }) == 0;
+  }();
+  static_cast<void>(told_of_forks);
   event_fd_ = events;
   epoll_fd_.store(epoll, std::memory_order_release);
   return true;

@@ -54,6 +54,9 @@ class Poller {
  public:
   // Opens epoll and the eventfd behind interrupt(). Once; the second time and later: nothing. False: errno says why.
   bool open();
+  // In a forked child: closes its copies of the descriptors, and open() makes new ones. Sockets made before are not in
+  // those, and so are of no use to the child.
+  void leave_to_parent();
 
   // Registers a non-blocking descriptor. Null: errno says why.
   PollHandle* add(int fd);

@@ -6,7 +6,9 @@
 
 #include <atomic>
 #include <dirent.h>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 
 #include "registry/registry.h"
 
@@ -118,4 +120,32 @@ TEST(Workers, TimersAndSleepersOfAnEarlierRunStayThere) {
   const bool woke_in_time = woke;  // a slow machine may have let 20 ms pass before main ended
   fiber::run(fiber::Options{.processors = 2}, [] { fiber::sleep_for(60ms); });
   EXPECT_EQ(woke, woke_in_time);
+}
+
+TEST(Workers, AForkedChildRunsOnItsOwnAndLeavesTheParentItsWakeUps) {
+  const auto run_once = [] {
+    fiber::run(fiber::Options{.processors = 2}, [] {
+      fiber::Channel<int> channel;
+      // A thread sends while every worker sleeps: that takes the poller's wake-up.
+      for (int i = 0; i < 20; ++i) {
+        std::thread sender([=]() mutable {
+          std::this_thread::sleep_for(1ms);
+          channel.send(i);
+        });
+        EXPECT_EQ(channel.receive(), i);
+        fiber::blocking([&] { sender.join(); });
+      }
+    });
+  };
+  run_once();
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(30);
+    run_once();
+    _exit(testing::Test::HasFailure() ? 1 : 0);
+  }
+  for (int i = 0; i < 5; ++i) run_once();
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
