@@ -100,7 +100,7 @@ std::string own_path() {
 // The same in a new process, with an environment of another size, which moves its stack.
 std::string trace_of_new_process(std::uint64_t seed, std::size_t padding) {
   const std::string command = "FIBER_SCHED_SEED=" + std::to_string(seed) + " PADDING=" + std::string(padding, 'x') + " '" +
-                              own_path() + "' --gtest_also_run_disabled_tests --gtest_filter=Seeded.DISABLED_PrintsTrace";
+                              own_path() + "' --gtest_filter=Seeded.TakesItsSeedFromTheEnvironment";
   FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return "popen failed";
   std::string output;
@@ -231,7 +231,15 @@ void all_primitives() {
 
 }  // namespace
 
-TEST(Seeded, DISABLED_PrintsTrace) { std::printf("<<<%s>>>", trace_of(0).c_str()); }
+// Also what trace_of_new_process starts, with a seed of its own.
+TEST(Seeded, TakesItsSeedFromTheEnvironment) {
+  const bool set_here = getenv("FIBER_SCHED_SEED") == nullptr;
+  if (set_here) setenv("FIBER_SCHED_SEED", "12", 1);
+  const std::string trace = trace_of(0);
+  EXPECT_EQ(trace, trace_of(std::strtoull(getenv("FIBER_SCHED_SEED"), nullptr, 10)));
+  std::printf("<<<%s>>>", trace.c_str());
+  if (set_here) unsetenv("FIBER_SCHED_SEED");
+}
 
 TEST(Seeded, SameSeedSameTraceInOneProcess) {
   for (const std::uint64_t seed : {1ul, 2ul, ~0ul}) {
