@@ -20,34 +20,30 @@ Status wait_for_nothing(const Limit& limit) {
   return status_of(park_claimed(Reason::NIL_CHANNEL, 0, never, limit));
 }
 
-// As wait_in below, for waits that several parties may end: with a limit, or of a thread that is no fiber.
-[[gnu::noinline]] Status wait_in_claimed(ChannelCore* core, WaitQueue& queue, Reason reason, void* element,
-                                         LockByte& held, const Limit& limit) {
+Status result_of(const Waiter& waiter) { return waiter.success ? Status::done : Status::closed; }
+
+// With a limit, or of a thread that is no fiber; apart, because its waiter in the frame of wait_for_peer would cost that
+// 3 instructions.
+[[gnu::noinline]] Status wait_for_peer_claimed(ChannelCore* core, WaitQueue& queue, Reason reason, void* element,
+                                               LockByte& held, const Limit& limit) {
   Waiter waiter(this_fiber());
   waiter.element = element;
-  Claim wait(waiter.fiber);
-  waiter.wait = &wait;
-  enqueue_waiter(queue, waiter);
-  unlock_object(held);
-  const Status ended = status_of(park_claimed(reason, address_of(core), wait, limit));
-  ObjectGuard finished(core->lock());  // the waker moves the value after it has won the claim
-  remove_waiter(queue, waiter);
-  if (ended != Status::done) return ended;
-  return waiter.success ? Status::done : Status::closed;
+  const Status ended = wait_in_claimed(core->object, queue, waiter, reason, held, limit, Place::last);
+  return ended == Status::done ? result_of(waiter) : ended;
 }
 
 // Waits in `queue` until somebody completes the operation (done) or closes the channel. `held` is that of the channel's
 // lock, which this gives up. A null limit: for ever.
-[[gnu::always_inline]] inline Status wait_in(ChannelCore* core, WaitQueue& queue, Reason reason, void* element,
-                                             LockByte& held, const Limit* limit) {
+[[gnu::always_inline]] inline Status wait_for_peer(ChannelCore* core, WaitQueue& queue, Reason reason, void* element,
+                                                   LockByte& held, const Limit* limit) {
   Fiber* fiber = this_fiber();
-  if (limit != nullptr) return wait_in_claimed(core, queue, reason, element, held, *limit);
-  if (fiber == nullptr) [[unlikely]] return wait_in_claimed(core, queue, reason, element, held, {});
+  if (limit != nullptr) return wait_for_peer_claimed(core, queue, reason, element, held, *limit);
+  if (fiber == nullptr) [[unlikely]] return wait_for_peer_claimed(core, queue, reason, element, held, {});
   Waiter waiter(fiber);
   waiter.element = element;
   enqueue_waiter(queue, waiter);
   park_locked(reason, address_of(core), held);
-  return waiter.success ? Status::done : Status::closed;
+  return result_of(waiter);
 }
 
 enum class Wait { no, yes };
@@ -75,7 +71,7 @@ template <Wait wait>
     unlock_object(held);
     return result;
   }
-  result = wait_in(core, core->senders(), Reason::CHAN_SEND, element, held, limit);
+  result = wait_for_peer(core, core->senders(), Reason::CHAN_SEND, element, held, limit);
   if (result == Status::closed) send_on_closed(core);
   probe::channel_done_blocked(core, true);
   return result;
@@ -99,7 +95,7 @@ template <Wait wait>
     unlock_object(held);
     return result;
   }
-  result = wait_in(core, core->receivers, Reason::CHAN_RECV, element, held, limit);
+  result = wait_for_peer(core, core->receivers, Reason::CHAN_RECV, element, held, limit);
   probe::channel_done_blocked(core, false);
   return result;
 }
@@ -174,7 +170,8 @@ void channel_close(ChannelCore* core) {
   FIBER_EMIT(chan_close, id_of(this_fiber()), address_of(core), core->length, core->capacity);
 }
 
-// Reads unlocked, as tools do, what is written as a plain word: an atomic store would cost a buffered channel 7 instructions.
+// Reads unlocked, as tools do, what is written as a plain word: an atomic store would cost a buffered channel 7
+// instructions.
 [[gnu::no_sanitize("thread")]] std::size_t channel_length(const ChannelCore* core) {
   return core == nullptr ? 0 : __atomic_load_n(&core->length, __ATOMIC_RELAXED);
 }

@@ -3,16 +3,16 @@
 
 namespace fiber::detail {
 
-Status wait_in_claimed(Object& object, Waiter& waiter, Reason reason, ObjectGuard& guard, const Limit& limit,
-                       Place place) {
+Status wait_in_claimed(Object& object, WaitQueue& queue, Waiter& waiter, Reason reason, LockByte& held,
+                       const Limit& limit, Place place) {
   Claim wait(waiter.fiber);
   waiter.wait = &wait;
-  place == Place::last ? enqueue_waiter(object.waiters, waiter) : enqueue_waiter_first(object.waiters, waiter);
-  guard.unlock();
+  enqueue_waiter(queue, waiter, place);
+  unlock_object(held);
   const Status ended = status_of(park_claimed(reason, reinterpret_cast<std::uint64_t>(&object), wait, limit));
-  // Also waits for a waker that has won the claim and still holds the lock.
+  // Also waits for a waker that has won the claim and, still holding the lock, says with what result.
   ObjectGuard finished(object.lock);
-  remove_waiter(object.waiters, waiter);
+  remove_waiter(queue, waiter);
   return ended;
 }
 

@@ -33,20 +33,14 @@ struct Waiter {
 
 // First in, first out, but for whoever was woken in vain. Guarded by its object's lock.
 enum class Place { last, first };
-inline void enqueue_waiter(WaitQueue& queue, Waiter& waiter) {
+[[gnu::always_inline]] inline void enqueue_waiter(WaitQueue& queue, Waiter& waiter, Place place = Place::last) {
+  Waiter* const previous = place == Place::last ? queue.tail : nullptr;
+  Waiter* const next = place == Place::last ? nullptr : queue.head;
   waiter.queued = true;
-  waiter.next = nullptr;
-  waiter.previous = queue.tail;
-  (queue.tail == nullptr ? queue.head : queue.tail->next) = &waiter;
-  queue.tail = &waiter;
-}
-
-inline void enqueue_waiter_first(WaitQueue& queue, Waiter& waiter) {
-  waiter.queued = true;
-  waiter.previous = nullptr;
-  waiter.next = queue.head;
-  (queue.head == nullptr ? queue.tail : queue.head->previous) = &waiter;
-  queue.head = &waiter;
+  waiter.previous = previous;
+  waiter.next = next;
+  (previous == nullptr ? queue.head : previous->next) = &waiter;
+  (next == nullptr ? queue.tail : next->previous) = &waiter;
 }
 
 inline void remove_waiter(WaitQueue& queue, Waiter& waiter) {
@@ -57,8 +51,8 @@ inline void remove_waiter(WaitQueue& queue, Waiter& waiter) {
 }
 
 // Whether the caller may end this wait: a plain waiter always, one with a claim if it wins that. Winning wakes a
-// claimed waiter, which then blocks on the object's lock until the caller is done with it; a plain one must be woken
-// with wake_waiter() after the lock is released.
+// claimed waiter, which then blocks on the object's lock until the caller is done with it; the fiber of a plain one must
+// be made ready() by the caller, at best after the lock is released.
 inline bool win_waiter(Waiter& waiter) { return waiter.wait == nullptr || claim(*waiter.wait, waiter.outcome); }
 
 // Takes the first waiter whose wait the caller wins off the queue. Null: none.
@@ -93,17 +87,25 @@ class ObjectGuard {
 inline constexpr ObjectGuard::AtEntry kAtEntry;
 
 // As wait_in, for waits that several parties may end: with a limit, or of a thread that is no fiber.
-Status wait_in_claimed(Object& object, Waiter& waiter, Reason reason, ObjectGuard& guard, const Limit& limit,
-                       Place place);
+Status wait_in_claimed(Object& object, WaitQueue& queue, Waiter& waiter, Reason reason, LockByte& held,
+                       const Limit& limit, Place place);
 
-// Joins the queue, whose lock `guard` holds and gives up, and waits until somebody has popped the waiter: done; or the
-// limit came first. Once done, the object is not touched again unless there is a limit or the caller is no fiber.
+// Joins `queue`, one of the object's, and waits until somebody has popped the waiter: done; or the limit came first.
+// `held` is that of the object's lock, which this gives up. Once done, the object is not touched again unless there is a
+// limit or the caller is no fiber.
+[[gnu::always_inline]] inline Status wait_in(Object& object, WaitQueue& queue, Waiter& waiter, Reason reason,
+                                             LockByte& held, const Limit& limit, Place place = Place::last) {
+  if (waiter.fiber == nullptr || !limit.none()) [[unlikely]] {
+    return wait_in_claimed(object, queue, waiter, reason, held, limit, place);
+  }
+  enqueue_waiter(queue, waiter, place);
+  park_locked(reason, reinterpret_cast<std::uint64_t>(&object), held);
+  return Status::done;
+}
+// The same for an object with one queue.
 [[gnu::always_inline]] inline Status wait_in(Object& object, Waiter& waiter, Reason reason, ObjectGuard& guard,
                                              const Limit& limit, Place place = Place::last) {
-  if (waiter.fiber == nullptr || !limit.none()) return wait_in_claimed(object, waiter, reason, guard, limit, place);
-  place == Place::last ? enqueue_waiter(object.waiters, waiter) : enqueue_waiter_first(object.waiters, waiter);
-  park_locked(reason, reinterpret_cast<std::uint64_t>(&object), guard.hand_over());
-  return Status::done;
+  return wait_in(object, object.waiters, waiter, reason, guard.hand_over(), limit, place);
 }
 
 // Fibers that were popped, to be made runnable when the object's lock is free: then they may destroy it.
