@@ -112,10 +112,10 @@ __attribute__((noinline)) int walk(u32 slot, u64 ip, u64 fp) {
 }
 
 /*
- * libc is built without frame pointers. A thread that leaves the CPU in one of its functions has fp = the frame of the function
- * F that called libc, so a plain walk starts with F's caller: F itself is missing. Its return address lies between sp
- * and fp, the first word there that points behind a call instruction in code with frame pointers. If libc uses fp for
- * something else, it has pushed F's fp before: the first word that points at a frame record further up.
+ * libc is built without frame pointers. A thread that leaves the CPU in one of its functions has fp = the frame of the
+ * function F that called libc, so a plain walk starts with F's caller: F itself is missing. Its return address lies
+ * between sp and fp, the first word there that points behind a call instruction in code with frame pointers. If libc
+ * uses fp for something else, it has pushed F's fp before: the first word that points at a frame record further up.
  * Leaves what it finds in scratch: the return address in extra[0], the frame pointer to go on from in base.
  */
 #define SCAN_WORDS 96

@@ -8,7 +8,8 @@ TEST_LIBS     := -lgtest_main -lgmock -lgtest -pthread
 
 # Areas whose code under test is the runtime see its headers; all others see only what the tool sees.
 RUNTIME_AREAS := contract runtime kvd gdb model random
-TEST_INC       = $(if $(filter $(RUNTIME_AREAS),$(word 3,$(subst /, ,$(@:$(B)/%=%)))),-Iinclude -Iruntime -Iruntime/examples,$(TOOL_INC)) -Itests
+TEST_INC       = $(if $(filter $(RUNTIME_AREAS),$(word 3,$(subst /, ,$(@:$(B)/%=%)))),-Iinclude -Iruntime \
+    -Iruntime/examples,$(TOOL_INC)) -Itests
 
 # Adopts the contracts without libfiberrt, whose probes would be a second set.
 $(B)/tests/programs/contract_target: tests/programs/contract_target.cpp
@@ -26,7 +27,8 @@ $(B)/tests/programs/%: $(B)/obj/tests/programs/%.o $(B)/lib/libfiberrt.a
 
 $(B)/obj/tests/%.o: tests/%.cpp | $(CONTRACT) $(BPF_SKEL)
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) $(TEST_INC) -DFIBERPROF_BUILD_DIR='"$(abspath $(B))"' -DFIBERPROF_SOURCE_DIR='"$(CURDIR)"' $(DEPFLAGS) -c $< -o $@
+	$(CXX) $(CXXFLAGS) $(TEST_INC) -DFIBERPROF_BUILD_DIR='"$(abspath $(B))"' -DFIBERPROF_SOURCE_DIR='"$(CURDIR)"' \
+	    $(DEPFLAGS) -c $< -o $@
 
 define TEST_AREA
 $(B)/tests/$(1)_test: $(patsubst %.cpp,$(B)/obj/%.o,$(wildcard tests/$(1)/*.cpp)) \

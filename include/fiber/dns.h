@@ -19,9 +19,9 @@ struct Resolution {
   explicit operator bool() const { return error == 0; }
 };
 
-// Asks the system's resolver: getaddrinfo(3), stream sockets, in a blocking section. `host` empty: this host. `service`:
-// a name or a port number. With a limit the question is asked by a fiber of its own, which nobody can stop: when the
-// limit comes first (-ETIMEDOUT, -ECANCELED), it goes on in the background until the resolver gives up.
+// Asks the system's resolver: getaddrinfo(3), stream sockets, in a blocking section. `host` empty: this host.
+// `service`: a name or a port number. With a limit the question is asked by a fiber of its own, which nobody can stop:
+// when the limit comes first (-ETIMEDOUT, -ECANCELED), it goes on in the background until the resolver gives up.
 // getaddrinfo wants some 64 KiB of stack: mind that when fibers get less. Fibers; another thread blocks.
 FIBER_API Resolution resolve(const std::string& host, const std::string& service, Limit limit = {});
 

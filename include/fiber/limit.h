@@ -59,7 +59,8 @@ class Limit {
  public:
   constexpr Limit() = default;  // wait as long as it takes
   template <class Duration>
-  constexpr Limit(std::chrono::time_point<std::chrono::steady_clock, Duration> deadline)  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  constexpr Limit(std::chrono::time_point<std::chrono::steady_clock, Duration> deadline)
       : deadline_(std::chrono::time_point_cast<Clock::duration>(deadline)) {}
   template <class Rep, class Period>
   Limit(std::chrono::duration<Rep, Period> time)  // NOLINT(google-explicit-constructor)

@@ -2,13 +2,13 @@
 // Reader-writer lock: many readers at a time, or one writer.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <shared_mutex>
 
 #include "fiber/config.h"
 #include "fiber/limit.h"
 #include "fiber/object.h"
+#include "fiber/timed_lockable.h"
 
 namespace fiber {
 
@@ -19,7 +19,7 @@ namespace fiber {
 // fiber may use it too, and then blocks as a thread. Who unlocks must be who locked, and a writer must not lock again
 // in either way, nor a reader for writing: all of these end the process with a message that says who did what. Fibers
 // that read show that in their registry record, up to four locks each.
-class FIBER_API RwLock {
+class FIBER_API RwLock : public detail::SharedTimedLockable<RwLock> {
  public:
   constexpr RwLock() = default;
   // With a name, for tools and messages; static lifetime.
@@ -27,26 +27,16 @@ class FIBER_API RwLock {
   RwLock(const RwLock&) = delete;
   RwLock& operator=(const RwLock&) = delete;
 
-  // For writing. With a limit: done when it holds the lock.
+  // For writing. With a limit: done when it holds the lock; also as try_lock_until(deadline), try_lock_for(time).
   void lock();
   [[nodiscard]] Status lock(Limit limit);
   bool try_lock();
-  bool try_lock_until(Deadline deadline) { return lock(deadline) == Status::done; }
-  template <class Rep, class Period>
-  bool try_lock_for(std::chrono::duration<Rep, Period> time) {
-    return lock(time) == Status::done;
-  }
   void unlock();
 
-  // For reading.
+  // For reading. The same: try_lock_shared_until(), try_lock_shared_for().
   void lock_shared();
   [[nodiscard]] Status lock_shared(Limit limit);
   bool try_lock_shared();
-  bool try_lock_shared_until(Deadline deadline) { return lock_shared(deadline) == Status::done; }
-  template <class Rep, class Period>
-  bool try_lock_shared_for(std::chrono::duration<Rep, Period> time) {
-    return lock_shared(time) == Status::done;
-  }
   void unlock_shared();
 
   // Id of the fiber that holds it for writing (a thread: 2^63 plus its tid), 0: nobody. A hint unless that is the

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <concepts>
 #include <cstdint>
 #include <mutex>
@@ -13,13 +12,15 @@
 #include "fiber/config.h"
 #include "fiber/limit.h"
 #include "fiber/object.h"
+#include "fiber/timed_lockable.h"
 
 namespace fiber {
 
 // Mutual exclusion. Whoever asks while it is free gets it, even if others wait; whoever has waited for a millisecond
-// gets it next, in the order of arrival. Meets TimedLockable, so std::lock_guard and std::unique_lock work. Not recursive. Only the owner may unlock: anything else prints which fiber did what and
-// aborts. A thread that is no fiber may use it too, and then blocks as a thread.
-class FIBER_API Mutex {
+// gets it next, in the order of arrival. Meets TimedLockable, so std::lock_guard and std::unique_lock work. Not
+// recursive. Only the owner may unlock: anything else prints which fiber did what and aborts. A thread that is no fiber
+// may use it too, and then blocks as a thread.
+class FIBER_API Mutex : public detail::TimedLockable<Mutex> {
  public:
   constexpr Mutex() = default;
   // With a name, for tools and messages; static lifetime.
@@ -28,14 +29,9 @@ class FIBER_API Mutex {
   Mutex& operator=(const Mutex&) = delete;
 
   void lock();
-  // Waits no longer than `limit`: done when it holds the lock.
+  // Waits no longer than `limit`: done when it holds the lock. Also as try_lock_until(deadline), try_lock_for(time).
   [[nodiscard]] Status lock(Limit limit);
   bool try_lock();
-  bool try_lock_until(Deadline deadline) { return lock(deadline) == Status::done; }
-  template <class Rep, class Period>
-  bool try_lock_for(std::chrono::duration<Rep, Period> time) {
-    return lock(time) == Status::done;
-  }
   void unlock();
   // Id of the fiber that holds it, 0 when free; a thread that is no fiber counts as 2^63 plus its tid. A hint unless
   // the caller is the owner.

@@ -216,7 +216,7 @@ __asm__(".ifndef _.stapsdt.base\n"
 #endif
 
 #define FIBERPROF_DEFINE_SITE(name, nargs, args)                                                     \
-  __attribute__((noinline, FIBERPROF_ONE_COPY, visibility("hidden"), cold)) void fiberprof_site_##name(                  \
+  __attribute__((noinline, FIBERPROF_ONE_COPY, visibility("hidden"), cold)) void fiberprof_site_##name( \
       FIBERPROF_PARAMS_##nargs) {                                                                    \
     FIBERPROF_LOAD_##nargs                                                                           \
     __asm__ volatile(FIBERPROF_NOPS                                                                  \

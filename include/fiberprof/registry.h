@@ -145,20 +145,21 @@ struct fiberprof_arm {
 };
 
 /*
- * A synchronisation object, at the address that is the `resource` of those who wait for it. It is memory of the program:
- * it may be gone, and its memory something else's, at any time before or after its waiters were read. So believe it only
- * if its kind fits the reason of the wait and the waiter still waits (same `switches`, same `resource`) afterwards.
+ * A synchronisation object, at the address that is the `resource` of those who wait for it. It is memory of the
+ * program: it may be gone, and its memory something else's, at any time before or after its waiters were read. So
+ * believe it only if its kind fits the reason of the wait and the waiter still waits (same `switches`, same `resource`)
+ * afterwards.
  *
  * What may be relied on while the object is being changed: each field is written with single aligned stores.
  *   - `owner` of a mutex, of a rwlock (the writer) and of a once (its runner) names somebody only while it is so: it is
  *     written after the object was acquired, and cleared, or handed over, before it is released. 0 may mean that it is
  *     being acquired at this moment. So if an owner and a fiber that waits for it have both not run between two reads
  *     (same `switches`, both parked), and the owner was the same in both, then it held the object all that time.
- *   - the readers inside a rwlock are the fibers that have it in their `shared` (written after the lock was acquired, and
- *     cleared before it is released), threads that are no fibers, fibers that ended without releasing it, and those that
- *     hold more such locks than fit. So only if that many fibers have it there are all of them known.
- *   - `waiters` changes while `lock` is not 0, as do the links of the waiters, which lie on the waiters' stacks. A walk is
- *     a hint: check of every waiter that its fiber is parked with this object as its resource.
+ *   - the readers inside a rwlock are the fibers that have it in their `shared` (written after the lock was acquired,
+ *     and cleared before it is released), threads that are no fibers, fibers that ended without releasing it, and those
+ *     that hold more such locks than fit. So only if that many fibers have it there are all of them known.
+ *   - `waiters` changes while `lock` is not 0, as do the links of the waiters, which lie on the waiters' stacks. A walk
+ *     is a hint: check of every waiter that its fiber is parked with this object as its resource.
  *   - counts may be ahead of or behind the waiters by whoever is just changing them.
  */
 struct fiberprof_object {
@@ -200,7 +201,7 @@ struct fiberprof_channel {
 struct fiberprof_context {
   struct fiberprof_object object; /* waiters: who will be woken when it is cancelled; only in a context with a source */
   uint64_t parent;                /* address of the context it was derived from; 0: none */
-  uint64_t scope;                 /* address of the nearest context, itself or above, that has or had a source; 0: none */
+  uint64_t scope;                 /* address of the nearest context, itself or above, that ever had a source; 0: none */
   int64_t deadline;               /* CLOCK_MONOTONIC, ns; INT64_MAX: none */
   uint32_t sources;               /* 1: there is a CancelSource that may still cancel it */
 };

@@ -22,8 +22,8 @@ Status wait_for_nothing(const Limit& limit) {
 
 Status result_of(const Waiter& waiter) { return waiter.success ? Status::done : Status::closed; }
 
-// With a limit, or of a thread that is no fiber; apart, because its waiter in the frame of wait_for_peer would cost that
-// 3 instructions.
+// With a limit, or of a thread that is no fiber; apart, because its waiter in the frame of wait_for_peer would cost
+// that 3 instructions.
 [[gnu::noinline]] Status wait_for_peer_claimed(ChannelCore* core, WaitQueue& queue, Reason reason, void* element,
                                                LockByte& held, const Limit& limit) {
   Waiter waiter(this_fiber());

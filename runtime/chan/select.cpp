@@ -69,7 +69,8 @@ void emit_select([[maybe_unused]] const SelectArm* arms, [[maybe_unused]] std::s
 #endif
 }
 
-SelectOutcome select_in(Scratch scratch, const SelectArm* arms, std::size_t count, SelectMode mode, const Limit& limit) {
+SelectOutcome select_in(Scratch scratch, const SelectArm* arms, std::size_t count, SelectMode mode,
+                        const Limit& limit) {
   for (std::size_t i = 0; i < count; ++i) {
     if (arms[i].core != nullptr) scratch.add_lock(arms[i].core);
   }

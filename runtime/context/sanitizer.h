@@ -100,8 +100,8 @@ inline void thread_started([[maybe_unused]] SanitizerStack& stack) {
 }
 
 // Directly before fiber_switch. `for_good`: nobody will come back to `from`.
-[[gnu::always_inline]] inline void leave([[maybe_unused]] SanitizerStack& from, [[maybe_unused]] const SanitizerStack& to,
-                                         [[maybe_unused]] bool for_good) {
+[[gnu::always_inline]] inline void leave([[maybe_unused]] SanitizerStack& from,
+                                         [[maybe_unused]] const SanitizerStack& to, [[maybe_unused]] bool for_good) {
 #if FIBER_ASAN
   __sanitizer_start_switch_fiber(for_good ? nullptr : &from.fake_stack, to.low, to.size);
 #endif

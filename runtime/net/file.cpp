@@ -80,7 +80,8 @@ File File::open(const std::string& path, int flags, mode_t mode) {
     file.error_ = -EINVAL;
     return file;
   }
-  const auto fd = blocking([&] { return uninterrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode); }); });
+  const auto fd =
+      blocking([&] { return uninterrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode); }); });
   (fd < 0 ? file.error_ : file.fd_) = static_cast<int>(fd);
   return file;
 }

@@ -16,7 +16,7 @@ struct ChannelCore;
 
 namespace fiber::detail::probe {
 
-// --- a wait, from park to resume (runtime/probe/wait.cpp) -------------------------------------------------------------
+// --- a wait, from park to resume (runtime/probe/wait.cpp) ------------------------------------------------------------
 [[gnu::cold, gnu::noinline]] void parked_slow(Fiber* fiber, Processor* processor);
 [[gnu::cold, gnu::noinline]] void woken_slow(Fiber* fiber);
 [[gnu::cold, gnu::noinline]] void resumed_slow(Fiber* fiber);
@@ -53,7 +53,7 @@ void tick(std::uint64_t interval_ns);
 // Monitor: choose how many waits one drawn event stands for, from how many there were lately.
 void adapt_sampling(Processor* processor, std::uint64_t parks, std::uint64_t interval_ns);
 
-// --- single events -----------------------------------------------------------------------------------------------------
+// --- single events ---------------------------------------------------------------------------------------------------
 #define FIBER_EMIT(name, ...)                                        \
   do {                                                               \
     if (FIBERPROF_ENABLED(name)) fiberprof_site_##name(__VA_ARGS__); \

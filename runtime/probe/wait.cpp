@@ -32,8 +32,8 @@ constexpr std::uint64_t kDrawnPerSecond = 4'000;
 
 std::atomic<double> tick_span{static_cast<double>(kTickNs)};  // E[T^2] / E[T] of late ticks, ns
 
-// Number of trials up to and including the first success when each has probability 1/N. The countdown keeps the N it was
-// drawn with: one that changes before it fires must not change what the wait stands for.
+// Number of trials up to and including the first success when each has probability 1/N. The countdown keeps the N it
+// was drawn with: one that changes before it fires must not change what the wait stands for.
 void reload(Sampler& sampler) {
   const std::uint64_t mean = sampler.mean.load(std::memory_order_relaxed);
   sampler.weight = mean;

@@ -98,7 +98,8 @@ Fiber* registry_new_slot() {
 }
 
 void registry_publish_processors(Processor* const* processors, std::uint32_t count) {
-  for (std::uint32_t i = 0; i < count; ++i) processor_addresses[i] = reinterpret_cast<std::uint64_t>(&processors[i]->record);
+  for (std::uint32_t i = 0; i < count; ++i)
+    processor_addresses[i] = reinterpret_cast<std::uint64_t>(&processors[i]->record);
   publish(fiberprof_registry.processors, reinterpret_cast<std::uint64_t>(processor_addresses));
   __atomic_store_n(&fiberprof_registry.processor_count, count, __ATOMIC_RELEASE);
 }

@@ -30,7 +30,7 @@ void refresh_coarse_clock() {
 
 }  // namespace
 
-// --- waking --------------------------------------------------------------------------------------------------------------
+// --- waking ----------------------------------------------------------------------------------------------------------
 
 void Scheduler::wake_one() {
   // With one processor, a worker that holds it finds its own work.
@@ -106,7 +106,8 @@ void Scheduler::processor_arrived(Worker* worker) {
     processor->last_tid = worker->record.tid;
     if (from != 0) {
       FIBER_EMIT(handoff, processor->record.index, from, worker->record.tid,
-                 processor->handoff_why == 0 ? FIBERPROF_HANDOFF_WAKE : processor->handoff_why, processor->handoff_fiber);
+                 processor->handoff_why == 0 ? FIBERPROF_HANDOFF_WAKE : processor->handoff_why,
+                 processor->handoff_fiber);
     }
   }
   processor->handoff_why = 0;
@@ -139,7 +140,7 @@ void Scheduler::give_to_a_worker(Processor* processor) {
   }
 }
 
-// --- idle processors -----------------------------------------------------------------------------------------------------
+// --- idle processors -------------------------------------------------------------------------------------------------
 
 bool Scheduler::take_idle_processor(Worker* worker) {
   {
@@ -178,7 +179,7 @@ bool Scheduler::work_visible() {
   return earliest != TimerHeap::kNever && earliest <= timer_now();
 }
 
-// --- timers --------------------------------------------------------------------------------------------------------------
+// --- timers ----------------------------------------------------------------------------------------------------------
 
 void Scheduler::arm(Timer& timer) {
   Worker* worker = this_worker();
@@ -202,7 +203,7 @@ std::uint64_t Scheduler::next_timer() const {
   return earliest;
 }
 
-// --- looking -------------------------------------------------------------------------------------------------------------
+// --- looking ---------------------------------------------------------------------------------------------------------
 
 void Scheduler::run_due_timers(Processor* processor) {
   if (processor->timers.earliest() != TimerHeap::kNever) processor->timers.fire(timer_now());
@@ -346,7 +347,7 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
   }
 }
 
-// --- sleeping ------------------------------------------------------------------------------------------------------------
+// --- sleeping --------------------------------------------------------------------------------------------------------
 
 bool Scheduler::sleep_in_poller(Worker* worker) {
   if (!poller_.turn.acquire()) return false;

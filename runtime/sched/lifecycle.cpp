@@ -204,7 +204,7 @@ void Scheduler::shut_down() {
       threadless_workers_ = worker;
     }
   }
-  // Fibers that did not end are never run again. Their slots and stacks are not reused: something may still point there.
+  // Fibers that did not end never run again. Their slots and stacks are not reused: something may still point there.
   registry_for_each([](Fiber* fiber) {
     if (fiber->record.id != 0) set_state(fiber, FIBERPROF_FIBER_DEAD);
   });
@@ -285,7 +285,8 @@ void Scheduler::worker_main(Worker* worker) {
 
 bool Scheduler::everything_asleep() {
   std::lock_guard guard(lock_);
-  if (idle_processor_count_.load() != processor_count_ || blocking_fibers_.load() != 0 || global_.size != 0) return false;
+  if (idle_processor_count_.load() != processor_count_ || blocking_fibers_.load() != 0 || global_.size != 0)
+    return false;
   for (unsigned i = 0; i < processor_count_; ++i) {
     if (processors_[i]->depth() != 0) return false;
   }

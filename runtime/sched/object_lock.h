@@ -6,12 +6,12 @@
 // processor then takes the lock with two plain stores, because fibers of one processor never run at the same time.
 // Anybody else revokes the bias first and pays for both (heavy_barrier, 1 to 3 us). What makes it right:
 //
-//   owner     held = 1; compiler barrier; is the bias still mine? Then it has the lock, else held = 0 and the other way.
+//   owner     held = 1; compiler barrier; is the bias still mine? Then it has the lock; else held = 0, the other way.
 //   revoker   bias = revoking (compare-and-swap: one of them); heavy barrier; waits for held == 0; bias = none.
 //
-// After the heavy barrier either the owner's `held` is visible or the owner will see `revoking`. Without a bias the lock
-// is a spin lock on `word`; who has got that makes sure that no bias has come meanwhile. A bias is set by the holder of
-// `word`, after as many lockings by one processor as make up for a revocation, twice as many after each.
+// After the heavy barrier either the owner's `held` is visible or the owner will see `revoking`. Without a bias the
+// lock is a spin lock on `word`; who has got that makes sure that no bias has come meanwhile. A bias is set by the
+// holder of `word`, after as many lockings by one processor as make up for a revocation, twice as many after each.
 #pragma once
 
 #include "fiber/object.h"

@@ -20,7 +20,7 @@ thread_local constinit Worker* fiber_this_worker = nullptr;
 
 constinit SchedulerStorage scheduler_storage;
 
-// --- queues --------------------------------------------------------------------------------------------------------------
+// --- queues ----------------------------------------------------------------------------------------------------------
 
 void Scheduler::push_global(Fiber* fiber) {
   std::lock_guard guard(lock_);
@@ -85,7 +85,7 @@ Fiber* Scheduler::pop_global(Processor* processor) {
   return first;
 }
 
-// --- switching -----------------------------------------------------------------------------------------------------------
+// --- switching -------------------------------------------------------------------------------------------------------
 
 void Scheduler::finish_switch_slow(Worker* worker, AfterSwitch::Kind kind, void* argument) {
   switch (kind) {
@@ -112,7 +112,7 @@ void Scheduler::finish_switch_slow(Worker* worker, AfterSwitch::Kind kind, void*
   }
 }
 
-// --- slots ---------------------------------------------------------------------------------------------------------------
+// --- slots -----------------------------------------------------------------------------------------------------------
 
 Fiber* Scheduler::allocate_fiber() {
   Worker* worker = this_worker();
@@ -164,33 +164,41 @@ std::uint64_t Scheduler::next_id() {
   return processor->next_id++;
 }
 
-void* Scheduler::allocate_small(std::size_t size) {
+namespace {
+
+// The processor's own store, if there is one and it keeps blocks of that size.
+[[gnu::always_inline]] inline SmallBlocks* small_blocks(std::size_t size) {
   const Worker* worker = this_worker();
-  if (!FIBER_ASAN && size <= SmallBlocks::kSize && worker != nullptr && worker->local != nullptr) [[likely]] {
-    SmallBlocks& blocks = worker->local->small_blocks;
-    if (SmallBlocks::Block* block = blocks.head) {
-      blocks.head = block->next;
-      --blocks.count;
-      return block;
-    }
+  if (FIBER_ASAN || size > SmallBlocks::kSize || worker == nullptr || worker->local == nullptr) [[unlikely]] {
+    return nullptr;
+  }
+  return &worker->local->small_blocks;
+}
+
+}  // namespace
+
+void* Scheduler::allocate_small(std::size_t size) {
+  SmallBlocks* blocks = small_blocks(size);
+  if (blocks != nullptr && blocks->head != nullptr) [[likely]] {
+    SmallBlocks::Block* block = blocks->head;
+    blocks->head = block->next;
+    --blocks->count;
+    return block;
   }
   return ::operator new(std::max(size, SmallBlocks::kSize));
 }
 
 void Scheduler::free_small(void* memory, std::size_t size) {
-  const Worker* worker = this_worker();
-  if (!FIBER_ASAN && size <= SmallBlocks::kSize && worker != nullptr && worker->local != nullptr) [[likely]] {
-    SmallBlocks& blocks = worker->local->small_blocks;
-    if (blocks.count < SmallBlocks::kMost) {
-      blocks.head = new (memory) SmallBlocks::Block{blocks.head};
-      ++blocks.count;
-      return;
-    }
+  SmallBlocks* blocks = small_blocks(size);
+  if (blocks != nullptr && blocks->count < SmallBlocks::kMost) [[likely]] {
+    blocks->head = new (memory) SmallBlocks::Block{blocks->head};
+    ++blocks->count;
+    return;
   }
   ::operator delete(memory);
 }
 
-// --- blocking sections ---------------------------------------------------------------------------------------------------
+// --- blocking sections -----------------------------------------------------------------------------------------------
 
 void Scheduler::blocking_begin(Worker* worker, Fiber* fiber) {
   Processor* processor = worker->processor;

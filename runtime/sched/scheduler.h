@@ -6,7 +6,8 @@
 // directly to the next one in the local queue and comes back to the worker's own stack only when there is none, or
 // every 61st time, so that the global queue, timers and sockets get their turn. Without one, it gives the processor
 // back, looks once more (whoever made work before seeing the idle processor has made it visible by then), and sleeps:
-// one worker in epoll_wait with the time-out of the next timer, the others on a futex. Workers beyond kSpareWorkers end instead.
+// one worker in epoll_wait with the time-out of the next timer, the others on a futex. Workers beyond kSpareWorkers end
+// instead.
 //
 // Who makes a fiber runnable wakes one more worker if a processor is idle and nobody is already looking ("spinning").
 // A worker that finds work while it was the only one looking wakes the next. So workers start one after the other as
@@ -124,8 +125,8 @@ class Scheduler {
 
   Options options_;
   unsigned processor_count_ = 0;
-  // Both only ever grow, and serve all runs: outside readers, and threads left behind in a blocking section, may look at
-  // them at any time.
+  // Both only ever grow, and serve all runs: outside readers, and threads left behind in a blocking section, may look
+  // at them at any time.
   std::vector<std::unique_ptr<Processor>> processors_;  // the first processor_count_ are this run's
   std::vector<std::unique_ptr<Worker>> workers_;        // guarded by lock_
 

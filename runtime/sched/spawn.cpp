@@ -33,9 +33,11 @@ void copy_name(fiberprof_fiber& record, std::string_view name) {
   // Readers see old and new words mixed at worst, always with a zero at the end.
   using Words = std::array<std::uint64_t, FIBERPROF_NAME_SIZE / 8>;
   Words words{};
-  if (!name.empty()) std::memcpy(words.data(), name.data(), std::min<std::size_t>(name.size(), FIBERPROF_NAME_SIZE - 1));
+  if (!name.empty())
+    std::memcpy(words.data(), name.data(), std::min<std::size_t>(name.size(), FIBERPROF_NAME_SIZE - 1));
   static_assert(offsetof(fiberprof_fiber, name) % 8 == 0);
-  for (std::size_t i = 0; i < words.size(); ++i) __atomic_store_n(reinterpret_cast<AnyWord*>(record.name) + i, words[i], __ATOMIC_RELAXED);
+  for (std::size_t i = 0; i < words.size(); ++i)
+    __atomic_store_n(reinterpret_cast<AnyWord*>(record.name) + i, words[i], __ATOMIC_RELAXED);
 }
 
 }  // namespace
@@ -111,7 +113,7 @@ void unhandled_exception() noexcept {
   }
 }
 
-// --- join ----------------------------------------------------------------------------------------------------------------
+// --- join ------------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -150,7 +152,7 @@ void join_finish(JoinCore* core) {
 
 }  // namespace detail
 
-// --- the calling fiber ---------------------------------------------------------------------------------------------------
+// --- the calling fiber -----------------------------------------------------------------------------------------------
 
 void yield() {
   using namespace detail;
@@ -199,7 +201,7 @@ Status sleep_until(Deadline when, const Limit& limit) {
 
 namespace detail {
 
-// --- blocking sections ---------------------------------------------------------------------------------------------------
+// --- blocking sections -----------------------------------------------------------------------------------------------
 
 void blocking_begin() {
   Worker* worker = this_worker();

@@ -45,7 +45,8 @@ class BasicSpawnDeque {
     Element element = slots_[bottom % kCapacity].load(std::memory_order_relaxed);
     if (left > 0) return element;
     // The last one: thieves may be after it.
-    if (!top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst, std::memory_order_relaxed)) element = Element{};
+    if (!top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst, std::memory_order_relaxed))
+      element = Element{};
     bottom_.store(bottom + 1, std::memory_order_relaxed);
     return element;
   }
@@ -65,7 +66,8 @@ class BasicSpawnDeque {
     const std::uint32_t bottom = bottom_.load(std::memory_order_acquire);
     if (static_cast<std::int32_t>(bottom - top) <= 0) return Element{};
     Element element = slots_[top % kCapacity].load(std::memory_order_relaxed);
-    if (!top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst, std::memory_order_relaxed)) return Element{};
+    if (!top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst, std::memory_order_relaxed))
+      return Element{};
     return element;
   }
 

@@ -34,7 +34,10 @@ inline Worker* this_worker() {
 inline void set_this_worker(Worker* worker) {
 #if defined(__x86_64__)
   std::uint64_t offset;
-  asm volatile("mov fiber_this_worker@gottpoff(%%rip), %0\n\tmov %1, %%fs:(%0)" : "=&r"(offset) : "r"(worker) : "memory");
+  asm volatile("mov fiber_this_worker@gottpoff(%%rip), %0\n\tmov %1, %%fs:(%0)"
+               : "=&r"(offset)
+               : "r"(worker)
+               : "memory");
 #else
   fiber_this_worker = worker;
 #endif

@@ -29,7 +29,8 @@ StackPool::StackPool(std::size_t usable_size) : usable_size_(usable_size) {}
 
 bool StackPool::grow() {
   const std::size_t size = kStacksPerSlab * (usable_size_ + page_size());
-  void* slab = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+  void* slab =
+      mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
   if (slab == MAP_FAILED) return false;
   // A huge page would make every sleeping fiber cost 2 MiB.
   madvise(slab, size, MADV_NOHUGEPAGE);

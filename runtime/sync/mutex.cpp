@@ -3,8 +3,8 @@
 //
 // Unlock frees the mutex and wakes the first waiter, who tries again; whoever comes first gets it (barging, as in Go's
 // sync.Mutex): handing it over would make everybody wait until the one chosen has got a processor, 70 ns a lock instead
-// of 15 with two workers. Only one waiter at a time is on its way. One that has waited for kPatience and finds the mutex
-// taken again makes it starving: then unlock hands it over, in the order of arrival, until nobody is so old.
+// of 15 with two workers. Only one waiter at a time is on its way. One that has waited for kPatience and finds the
+// mutex taken again makes it starving: then unlock hands it over, in the order of arrival, until nobody is so old.
 #include "fiber/sync.h"
 #include "probe/emit.h"
 #include "sched/clock.h"

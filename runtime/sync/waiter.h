@@ -51,8 +51,8 @@ inline void remove_waiter(WaitQueue& queue, Waiter& waiter) {
 }
 
 // Whether the caller may end this wait: a plain waiter always, one with a claim if it wins that. Winning wakes a
-// claimed waiter, which then blocks on the object's lock until the caller is done with it; the fiber of a plain one must
-// be made ready() by the caller, at best after the lock is released.
+// claimed waiter, which then blocks on the object's lock until the caller is done with it; the fiber of a plain one
+// must be made ready() by the caller, at best after the lock is released.
 inline bool win_waiter(Waiter& waiter) { return waiter.wait == nullptr || claim(*waiter.wait, waiter.outcome); }
 
 // Takes the first waiter whose wait the caller wins off the queue. Null: none.
@@ -91,8 +91,8 @@ Status wait_in_claimed(Object& object, WaitQueue& queue, Waiter& waiter, Reason 
                        const Limit& limit, Place place);
 
 // Joins `queue`, one of the object's, and waits until somebody has popped the waiter: done; or the limit came first.
-// `held` is that of the object's lock, which this gives up. Once done, the object is not touched again unless there is a
-// limit or the caller is no fiber.
+// `held` is that of the object's lock, which this gives up. Once done, the object is not touched again unless there is
+// a limit or the caller is no fiber.
 [[gnu::always_inline]] inline Status wait_in(Object& object, WaitQueue& queue, Waiter& waiter, Reason reason,
                                              LockByte& held, const Limit& limit, Place place = Place::last) {
   if (waiter.fiber == nullptr || !limit.none()) [[unlikely]] {

@@ -95,7 +95,8 @@ TEST(Probes, SitesHaveAFrameThreeNopFormsAndNoRedZone) {
     const auto notes = notes_of(binary);
     for (const Expected& probe : expected()) {
       SCOPED_TRACE(binary + " " + probe.name);
-      const std::string text = run_command("objdump -d --no-show-raw-insn --disassemble=fiberprof_site_" + probe.name + " " + binary).output;
+      const std::string text =
+          run_command("objdump -d --no-show-raw-insn --disassemble=fiberprof_site_" + probe.name + " " + binary).output;
       const std::size_t body = text.find("<fiberprof_site_" + probe.name + ">:");
       ASSERT_NE(body, std::string::npos);
       const std::string code = text.substr(body);
@@ -109,7 +110,10 @@ TEST(Probes, SitesHaveAFrameThreeNopFormsAndNoRedZone) {
       EXPECT_LT(frame, nop);
       std::smatch match;
       const std::string rest = code.substr(nop);
-      EXPECT_TRUE(std::regex_search(rest, match, std::regex("^[0-9a-f]+:\\tnop\\s*\\n\\s*[0-9a-f]+:\\t(cs )?nopw[^\\n]*\\n\\s*[0-9a-f]+:\\tnopl[^\\n]*\\n"))) << rest;
+      EXPECT_TRUE(std::regex_search(
+          rest, match,
+          std::regex("^[0-9a-f]+:\\tnop\\s*\\n\\s*[0-9a-f]+:\\t(cs )?nopw[^\\n]*\\n\\s*[0-9a-f]+:\\tnopl[^\\n]*\\n")))
+          << rest;
       // A call that the kernel puts here writes below the stack pointer.
       EXPECT_FALSE(std::regex_search(code, std::regex("-0x[0-9a-f]+\\(%rsp\\)"))) << code;
     }
@@ -120,7 +124,8 @@ TEST(Probes, NopFormsHaveTheBytesTheKernelRecognises) {
   const auto notes = notes_of(kBinary);
   const Note& note = notes.at("blocked");
   std::ostringstream range;
-  range << "objdump -d -j .text --start-address=" << note.location << " --stop-address=" << note.location + 16 << " " << kBinary;
+  range << "objdump -d -j .text --start-address=" << note.location << " --stop-address=" << note.location + 16 << " "
+        << kBinary;
   const std::string text = run_command(range.str()).output;
   EXPECT_NE(text.find("90 "), std::string::npos) << text;
   EXPECT_NE(text.find("66 2e 0f 1f 84 00 00"), std::string::npos) << text;

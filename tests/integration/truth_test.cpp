@@ -103,7 +103,8 @@ TEST_F(Truth, APthreadMutexUnderAFiberIsAFutexWaitOfItsStack) {
   const Sum futex = sum_rows(report["off_cpu"], "", "lock_the_pthread_mutex");
   double futex_ns = 0;
   for (const json& row : report["off_cpu"]["rows"]) {
-    if (stack_has(row, "lock_the_pthread_mutex") && row["reason"].get<std::string>().find("futex") != std::string::npos) {
+    if (stack_has(row, "lock_the_pthread_mutex") &&
+        row["reason"].get<std::string>().find("futex") != std::string::npos) {
       futex_ns += row["total_ns"].get<double>();
       EXPECT_NE(row.value("fiber", ""), "") << "charged to a fiber";
     }

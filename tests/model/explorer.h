@@ -56,7 +56,7 @@ struct Result {
   bool exhausted = false;     // all of them were tried
 };
 
-// One run , as its setup function sees it.
+// One run, as its setup function sees it.
 class Scenario {
  public:
   // The scenario's shared state; destroyed after the run. Once per run.
@@ -89,8 +89,7 @@ struct Options {
 // Runs `setup` for every schedule. Stops at the first failure.
 Result explore(const Options& options, const std::function<void(Scenario&)>& setup);
 
-// --- for threads and checks
-// ----------------------------------------------------------------------------------------------
+// --- for threads and checks ------------------------------------------------------------------------------------------
 
 // Ends the run as failed.
 void check(bool holds, const char* what);

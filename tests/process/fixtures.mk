@@ -1,5 +1,6 @@
 # Programs that the process and elf tests look at: the contracts without a runtime.
-$(FIX)/%: tests/process/fixtures/%.cpp tests/process/fixtures/hand_registry.h include/fiberprof/probes.h include/fiberprof/registry.h
+$(FIX)/%: tests/process/fixtures/%.cpp tests/process/fixtures/hand_registry.h include/fiberprof/probes.h \
+    include/fiberprof/registry.h
 	@mkdir -p $(@D)
 	$(CXX) $(FIX_FLAGS) -g -o $@ $< -pthread
 

@@ -158,7 +158,8 @@ FRAME void contract_spin(uint64_t ms) {
 }
 
 // Leaves this frame's address as the fiber's saved frame record, and never returns.
-FRAME void contract_park(fiberprof_fiber& fiber, uint64_t reason, uint64_t ago_ms, const std::function<void()>& parked) {
+FRAME void contract_park(fiberprof_fiber& fiber, uint64_t reason, uint64_t ago_ms,
+                         const std::function<void()>& parked) {
   const uint64_t now = now_ns();
   fiber.id = 1000 + static_cast<uint64_t>(&fiber - fiber_slab);
   fiber.reason = static_cast<uint8_t>(reason);

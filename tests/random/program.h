@@ -3,8 +3,7 @@
 // design, whatever the schedule:
 //
 //   - every channel has a drainer, which receives until the channel is closed and does nothing else, and a closer,
-//   which
-//     closes it when all that may send on it have ended: so every send ends;
+//     which closes it when all that may send on it have ended: so every send ends;
 //   - an actor of level L sends on channels from L on, and waits without limit only for values of channels below L: by
 //     induction from channel 0 every channel is closed one day, so every receive ends;
 //   - locks are taken in the order of their numbers, and whoever holds one waits only for sends, for higher locks and

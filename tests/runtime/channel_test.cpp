@@ -172,7 +172,8 @@ TEST_P(OnProcessors, SelectDeadlinePassesAndAnEarlierValueWins) {
       silent.send(9);
     });
     int got = 0;
-    fiber::select(fiber::on_receive(silent, [&](auto value) { got = value.value(); }), fiber::after(10s, [] { FAIL(); }));
+    fiber::select(fiber::on_receive(silent, [&](auto value) { got = value.value(); }),
+                  fiber::after(10s, [] { FAIL(); }));
     EXPECT_EQ(got, 9);
   });
 }
@@ -203,14 +204,16 @@ TEST_P(OnProcessors, SelectsAgainstSelectsLoseNothing) {
       fiber::go([&, f] {
         for (int i = 0; i < kEach; ++i) {
           const int value = f * kEach + i;
-          fiber::select(fiber::on_send(a, value, [&] { sent += value; }), fiber::on_send(b, value, [&] { sent += value; }));
+          fiber::select(fiber::on_send(a, value, [&] { sent += value; }),
+                        fiber::on_send(b, value, [&] { sent += value; }));
         }
         senders.done();
       });
       fiber::go([&] {
         bool running = true;
         while (running) {
-          fiber::select(fiber::on_receive(a, [&](auto v) { received += *v; }), fiber::on_receive(b, [&](auto v) { received += *v; }),
+          fiber::select(fiber::on_receive(a, [&](auto v) { received += *v; }),
+                        fiber::on_receive(b, [&](auto v) { received += *v; }),
                         fiber::on_receive(stop, [&](auto) { running = false; }));
         }
         receivers.done();
@@ -234,7 +237,8 @@ TEST_P(OnProcessors, SelectTimeoutsRacingWithSendsLoseNothing) {
     for (int r = 0; r < 4; ++r) {
       fiber::go([&] {
         while (!done) {
-          fiber::select(fiber::on_receive(channel, [&](auto v) { received += v.value_or(0); }), fiber::after(50us, [] {}));
+          fiber::select(fiber::on_receive(channel, [&](auto v) { received += v.value_or(0); }),
+                        fiber::after(50us, [] {}));
         }
         receivers.done();
       });

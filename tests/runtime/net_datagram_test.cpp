@@ -60,7 +60,8 @@ TEST_P(NetDatagram, WhatDoesNotFitIsReported) {
     auto udp = fiber::UdpSocket::bind("127.0.0.1", 0);
     auto [one, other] = fiber::UnixDatagram::pair();
     char buffer[4];
-    for (fiber::DatagramSocket* from : {static_cast<fiber::DatagramSocket*>(&udp), static_cast<fiber::DatagramSocket*>(&one)}) {
+    for (fiber::DatagramSocket* from :
+         {static_cast<fiber::DatagramSocket*>(&udp), static_cast<fiber::DatagramSocket*>(&one)}) {
       fiber::DatagramSocket& at = from == &udp ? static_cast<fiber::DatagramSocket&>(udp) : other;
       auto send = [&](const char* text, std::size_t size) {
         return from == &udp ? udp.send_to(text, size, udp.local_address()) : one.send(text, size);

@@ -13,9 +13,10 @@ extern "C" fiberprof_registry fiberprof_registry;
 
 namespace observe {
 
-// One described field of the structure at `address`, which the caller knows to be readable. Races with whoever writes it,
-// as a reader in another process does.
-[[gnu::noinline, gnu::no_sanitize("thread")]] inline std::uint64_t field(std::uint64_t address, fiberprof_field_index index) {
+// One described field of the structure at `address`, which the caller knows to be readable. Races with whoever writes
+// it, as a reader in another process does.
+[[gnu::noinline, gnu::no_sanitize("thread")]] inline std::uint64_t field(std::uint64_t address,
+                                                                         fiberprof_field_index index) {
   const fiberprof_field& described = fiberprof_registry.fields[index];
   const auto* at = reinterpret_cast<const char*>(address) + described.offset;
   switch (described.size) {

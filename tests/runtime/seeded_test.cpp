@@ -99,8 +99,8 @@ std::string own_path() {
 
 // The same in a new process, with an environment of another size, which moves its stack.
 std::string trace_of_new_process(std::uint64_t seed, std::size_t padding) {
-  const std::string command = "FIBER_SCHED_SEED=" + std::to_string(seed) + " PADDING=" + std::string(padding, 'x') + " '" +
-                              own_path() + "' --gtest_filter=Seeded.TakesItsSeedFromTheEnvironment";
+  const std::string command = "FIBER_SCHED_SEED=" + std::to_string(seed) + " PADDING=" + std::string(padding, 'x') +
+                              " '" + own_path() + "' --gtest_filter=Seeded.TakesItsSeedFromTheEnvironment";
   FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return "popen failed";
   std::string output;

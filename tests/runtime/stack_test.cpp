@@ -46,8 +46,9 @@ std::size_t mappings() {
 
 TEST(Stack, OverflowNamesTheFiber) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
-  EXPECT_DEATH(fiber::run([] { fiber::spawn({.name = "deep"}, [] { return use_stack(std::size_t{1} << 40); }).join(); }),
-               "fiber 2 \"deep\" overflowed its stack of 128 KiB");
+  EXPECT_DEATH(
+      fiber::run([] { fiber::spawn({.name = "deep"}, [] { return use_stack(std::size_t{1} << 40); }).join(); }),
+      "fiber 2 \"deep\" overflowed its stack of 128 KiB");
 }
 
 TEST(Stack, SizeIsUsableAsAsked) {

@@ -119,7 +119,8 @@ TEST(LeafUnwind, GoesOnlyUpwards) {
   stuck.cfa_offset = 0;
   stuck.return_address = {Kind::value, From::cfa, 0};
   const auto leaf = snapshot(kWords, 10, 0);
-  EXPECT_LE(complete_stack(leaf, std::vector<uint64_t>{10}, [&](uint64_t, bool) { return std::optional(stuck); }).size(), 2u);
+  EXPECT_LE(
+      complete_stack(leaf, std::vector<uint64_t>{10}, [&](uint64_t, bool) { return std::optional(stuck); }).size(), 2u);
   stuck.cfa_offset = -8;
   EXPECT_THAT(complete_stack(leaf, std::vector<uint64_t>{10}, [&](uint64_t, bool) { return std::optional(stuck); }),
               ElementsAre(10));

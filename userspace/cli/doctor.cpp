@@ -59,7 +59,8 @@ std::vector<Check> trials(nlohmann::json& measured) {
     checks.push_back({"a complete event", true, false,
                       text_of(cost->fixed_ns) + " and " + text_of(cost->per_frame_ns) + " a frame of its stack", {}});
   } else {
-    checks.push_back({"a complete event", false, true, cost.error().message(), "fiberprof record may still work; report this line and the kernel's version"});
+    checks.push_back({"a complete event", false, true, cost.error().message(),
+                      "fiberprof record may still work; report this line and the kernel's version"});
   }
   return checks;
 }
@@ -79,7 +80,8 @@ int doctor(bool json) {
     fine = fine && (check.ok || !check.required);
     const char* verdict = check.ok ? "ok" : check.required ? "missing" : "limited";
     if (json) {
-      list.push_back({{"name", check.name}, {"ok", check.ok}, {"required", check.required}, {"detail", sanitize(check.detail)}});
+      list.push_back(
+          {{"name", check.name}, {"ok", check.ok}, {"required", check.required}, {"detail", sanitize(check.detail)}});
       if (!check.ok) list.back()["hint"] = check.hint;
     } else {
       char line[64];

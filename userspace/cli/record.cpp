@@ -66,7 +66,8 @@ Result<uint32_t> reason_mask(const std::vector<std::string>& names) {
   uint32_t mask = 0;
   for (const auto& name : names) {
     const auto reason = reason_of(name);
-    if (!reason) return fail("no wait reason '" + sanitize(name) + "'", {}, "see fiberprof record --help", ExitCode::usage);
+    if (!reason)
+      return fail("no wait reason '" + sanitize(name) + "'", {}, "see fiberprof record --help", ExitCode::usage);
     mask |= 1u << *reason;
   }
   return mask;
@@ -100,8 +101,8 @@ void print_summary(const Profile& profile, const std::string& file) {
     if (sample.kind == SampleKind::open) open += sample.count;
     if (sample.kind == SampleKind::off_cpu) off_cpu_ns += sample.total_ns;
   }
-  std::cerr << "recorded " << format_duration(profile.duration_ns) << " of " << sanitize(profile.target) << ": " << waits
-            << " waits, " << format_duration(blocked_ns) << " blocked (" << profile.tier << "), " << open
+  std::cerr << "recorded " << format_duration(profile.duration_ns) << " of " << sanitize(profile.target) << ": "
+            << waits << " waits, " << format_duration(blocked_ns) << " blocked (" << profile.tier << "), " << open
             << " still waiting; workers held by the kernel under a fiber for " << format_duration(off_cpu_ns) << "\n";
   if (const auto begun = profile.counters.find("waits_begun"); begun != profile.counters.end() && begun->second)
     std::cerr << "the program's own count: " << begun->second << " waits begun\n";
@@ -151,7 +152,9 @@ int record(const Options& options) {
   if (launched) launched->resume();
   print_warnings(recorder->session(), launched.has_value());
   if (!options.quiet)
-    std::cerr << "recording " << (options.duration_ns ? "for " + format_duration(options.duration_ns) : std::string("until the process ends"))
+    std::cerr << "recording "
+              << (options.duration_ns ? "for " + format_duration(options.duration_ns)
+                                      : std::string("until the process ends"))
               << "; Ctrl-C ends it and writes\n";
   recorder->wait(options.duration_ns, interrupted);
   const auto profile = recorder->finish();
@@ -174,14 +177,17 @@ void add_record(CLI::App& app, std::function<int()>& action) {
                       "A process: its PID, its name, or a part of the name that only it has. Or, after --, a command "
                       "to start and watch from its first instruction.")
       ->option_text("PID|NAME | -- CMD…");
-  command->add_flag("-a,--all", options->all, "All processes on fibers, those of the same binaries that start later included.");
+  command->add_flag("-a,--all", options->all,
+                    "All processes on fibers, those of the same binaries that start later included.");
   add_duration(*command, "-d,--duration", options->duration_ns,
                "How long. Default: until the process ends or Ctrl-C. A command started here is sent SIGTERM after it.");
   command->add_option("-o,--output", options->file, "Where to. Default fiberprof.pb.gz.")->option_text("FILE");
   command->add_flag("--exact", options->exact,
                     "An event for every single wait instead of a sample of them: exact counts, for about 1 us a wait.");
   add_duration(*command, "--min", options->min_wait_ns, "Leave out waits shorter than this.");
-  command->add_option("--reason", options->reasons, "Only waits for this reason, for instance mutex or chan_recv. Repeatable.")
+  command
+      ->add_option("--reason", options->reasons,
+                   "Only waits for this reason, for instance mutex or chan_recv. Repeatable.")
       ->option_text("REASON")
       ->allow_extra_args(false);
   command->add_flag("--no-off-cpu", options->no_off_cpu, "Do not watch the worker threads in the kernel's scheduler.");

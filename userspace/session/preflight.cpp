@@ -87,7 +87,10 @@ Check check_lockdown() {
 
 Check check_unprivileged() {
   const auto value = first_line("/proc/sys/kernel/unprivileged_bpf_disabled");
-  return {"kernel.unprivileged_bpf_disabled", true, false, value.empty() ? "unknown" : value + " (does not matter here)",
+  return {"kernel.unprivileged_bpf_disabled",
+          true,
+          false,
+          value.empty() ? "unknown" : value + " (does not matter here)",
           {}};
 }
 

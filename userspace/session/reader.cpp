@@ -15,8 +15,8 @@ namespace fiberprof {
 static_assert(FP_BUCKETS == kHistogramBuckets);
 static_assert(FP_PREEMPTED == static_cast<int>(OffCpuCause::preempted) &&
               FP_FUTEX == static_cast<int>(OffCpuCause::futex) && FP_POLL == static_cast<int>(OffCpuCause::poll) &&
-              FP_SYSCALL == static_cast<int>(OffCpuCause::syscall) && FP_FAULT == static_cast<int>(OffCpuCause::fault) &&
-              FP_DISK == static_cast<int>(OffCpuCause::disk));
+              FP_SYSCALL == static_cast<int>(OffCpuCause::syscall) &&
+              FP_FAULT == static_cast<int>(OffCpuCause::fault) && FP_DISK == static_cast<int>(OffCpuCause::disk));
 static_assert(FP_DEPTH_BUCKETS == std::tuple_size_v<decltype(QueueEntry::depth_log2)>);
 
 namespace {

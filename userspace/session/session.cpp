@@ -157,7 +157,8 @@ Result<void> Session::load() {
   }
   for (const FiberProcess& process : s.options.processes) {
     const fp_process value = code_of(process);
-    if (bpf_map__update_elem(s.skeleton->maps.processes, &process.pid, sizeof process.pid, &value, sizeof value, BPF_ANY))
+    if (bpf_map__update_elem(s.skeleton->maps.processes, &process.pid, sizeof process.pid, &value, sizeof value,
+                             BPF_ANY))
       return fail("cannot watch " + describe(process), std::strerror(errno), "watch fewer processes");
   }
   s.reader = std::make_unique<SnapshotReader>(*s.skeleton, s.cpus);

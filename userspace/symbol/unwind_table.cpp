@@ -34,8 +34,8 @@ struct TableEnd {
 };
 
 // The table as an ELF file of its own in memory, followed by zeros: libdw 0.188 may read past the end of a section that
-// is not well-formed (see debug_image.h). Without .eh_frame_hdr, as its search table is one more thing to be wrong; libdw
-// then reads .eh_frame from its beginning as far as it has to, once.
+// is not well-formed (see debug_image.h). Without .eh_frame_hdr, as its search table is one more thing to be wrong;
+// libdw then reads .eh_frame from its beginning as far as it has to, once.
 struct Image {
   std::unique_ptr<char[]> bytes;
   std::unique_ptr<Elf, ElfEnd> elf;
@@ -191,7 +191,8 @@ class Table final : public UnwindTable {
 std::unique_ptr<UnwindTable> UnwindTable::open(const ElfFile& file) {
   const Machine* machine = file.machine() == EM_X86_64 ? &kX86 : file.machine() == EM_AARCH64 ? &kArm : nullptr;
   const ElfSection* section = file.section(".eh_frame");
-  if (machine == nullptr || section == nullptr || section->type == SHT_NOBITS || section->size > kMaxTable) return nullptr;
+  if (machine == nullptr || section == nullptr || section->type == SHT_NOBITS || section->size > kMaxTable)
+    return nullptr;
   Image image = image_of(file, *section);
   Dwarf_CFI* table = image.elf ? dwarf_getcfi_elf(image.elf.get()) : nullptr;
   return table ? std::make_unique<Table>(std::move(image), table, *machine) : nullptr;
