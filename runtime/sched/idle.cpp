@@ -6,6 +6,7 @@
 #include "probe/emit.h"
 #include "registry/registry.h"
 #include "sched/futex.h"
+#include "sched/monitor.h"
 #include "sched/seeded.h"
 #include "sched/scheduler.h"
 #include "sched/switch.h"
@@ -17,9 +18,8 @@ namespace {
 constexpr int kStealRounds = 4;
 constexpr int kStillPauses = 100;  // 1 to 4 us
 // After a wake-up that found nothing to steal, a processor does without the next few for a fiber it is about to run
-// itself, more of them each time. In return somebody who sleeps looks around this often.
+// itself, more of them each time.
 constexpr std::uint32_t kMostSkippedWakes = 4096;
-constexpr std::uint64_t kNap = 1'000'000;
 // So many idle threads beyond one per processor are kept for the next blocking sections.
 constexpr std::uint32_t kSpareWorkers = 8;
 
@@ -82,6 +82,38 @@ bool Scheduler::wake_for_idle_processor() {
   return true;
 }
 
+void Scheduler::wake_for_next(Processor* processor) {
+  const std::uint32_t skipped = wakes_to_skip_.load(std::memory_order_relaxed);
+  const bool begins = skipped != 0 && processor->wakes_to_skip.load(std::memory_order_relaxed) == 0;
+  processor->wakes_to_skip.store(skipped == 0 ? 0 : skipped + 1, std::memory_order_relaxed);
+  if (begins) skipping_begins();
+  wake_one();
+}
+
+// A processor begins to skip wake-ups, or one becomes idle while another skips them. The monitor either sees that
+// before it sleeps longer than a millisecond, or is seen to do so.
+void Scheduler::skipping_begins() {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (monitor_sleeps_long() && skips_wakes()) monitor_wake_up();
+}
+
+bool Scheduler::skips_wakes() const {
+  if (idle_processors() == 0) return false;
+  for (unsigned i = 0; i < processor_count_; ++i) {
+    if (processors_[i]->wakes_to_skip.load(std::memory_order_relaxed) != 0) return true;
+  }
+  return false;
+}
+
+void Scheduler::wake_for_skipped() {
+  for (unsigned i = 0; i < processor_count_; ++i) {
+    const Processor& processor = *processors_[i];
+    if (processor.wakes_to_skip.load(std::memory_order_relaxed) == 0) continue;
+    const std::uint32_t waiting = processor.depth();
+    if (waiting > 1 || (waiting == 1 && processor.stands_still())) return wake_one();
+  }
+}
+
 void Scheduler::attach_processor(Worker* worker, Processor* processor) {
   worker->processor = processor;
   worker->local = processor;
@@ -124,11 +156,7 @@ void Scheduler::give_to_a_worker(Processor* processor) {
     worker = pop_idle_worker();
     if (worker == nullptr && poller_.turn.sleeps_until() != 0) {
       interrupt = true;
-      publish(processor->record.state, static_cast<std::uint32_t>(FIBERPROF_PROCESSOR_IDLE));
-      publish(processor->record.worker, kNone);
-      processor->next_idle = idle_processor_list_;
-      idle_processor_list_ = processor;
-      idle_processor_count_.fetch_add(1, std::memory_order_seq_cst);
+      put_idle(processor);
     }
   }
   if (interrupt) {
@@ -162,7 +190,13 @@ void Scheduler::give_back(Worker* worker) {
   worker->bias = kNoBias;
   publish(worker->record.processor, kNone);
   std::lock_guard guard(lock_);
+  put_idle(processor);
+}
+
+// With the lock held.
+void Scheduler::put_idle(Processor* processor) {
   processor->worker = nullptr;
+  processor->wakes_to_skip.store(0, std::memory_order_relaxed);
   publish(processor->record.worker, kNone);
   publish(processor->record.state, static_cast<std::uint32_t>(FIBERPROF_PROCESSOR_IDLE));
   processor->next_idle = idle_processor_list_;
@@ -258,19 +292,14 @@ Fiber* Scheduler::look_once(Worker* worker) {
   return run_all_due_timers() ? processor->queue.pop() : nullptr;
 }
 
-namespace {
-
-// Whether the processor goes on running one fiber for a few microseconds; it looks for as long.
-bool stands_still(const Processor& processor) {
-  const std::uint64_t switches = __atomic_load_n(&processor.record.switches, __ATOMIC_RELAXED);
+bool Processor::stands_still() const {
+  const std::uint64_t switches = __atomic_load_n(&record.switches, __ATOMIC_RELAXED);
   for (int i = 0; i < kStillPauses; ++i) {
     cpu_pause();
-    if (__atomic_load_n(&processor.record.switches, __ATOMIC_RELAXED) != switches) return false;
+    if (__atomic_load_n(&record.switches, __ATOMIC_RELAXED) != switches) return false;
   }
   return true;
 }
-
-}  // namespace
 
 Fiber* Scheduler::steal(Worker* worker) {
   Processor* own = worker->processor;
@@ -281,7 +310,7 @@ Fiber* Scheduler::steal(Worker* worker) {
       if (victim == own) continue;
       Fiber* fiber = victim->queue.steal_into(own->queue);
       // What the victim is about to run next is in that CPU's cache: it is taken last, and only if nothing moves there.
-      if (fiber == nullptr && round == kStealRounds - 1 && victim->queue.has_next() && stands_still(*victim)) {
+      if (fiber == nullptr && round == kStealRounds - 1 && victim->queue.has_next() && victim->stands_still()) {
         fiber = victim->queue.steal_next();
       }
       if (fiber != nullptr) {
@@ -343,6 +372,7 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
     // Whoever made work before the processor was seen idle did not wake anybody: look once more.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (work_visible() && take_idle_processor(worker)) continue;
+    skipping_begins();
     if (!sleep_in_poller(worker) && !sleep_on_futex(worker)) return nullptr;
   }
 }
@@ -361,9 +391,6 @@ bool Scheduler::sleep_in_poller(Worker* worker) {
   if (!work_visible() && !stopping()) {
     const std::uint64_t now = timer_now();
     timeout = earliest == TimerHeap::kNever ? kLong : (earliest > now ? earliest - now : 0);
-    if (wakes_to_skip_.load(std::memory_order_relaxed) != 0 && idle_processors() < processor_count_) {
-      timeout = std::min(timeout, kNap);
-    }
   }
   FIBER_EMIT(worker_idle, worker->record.tid, kNone);
   const std::uint64_t since = seeded::on() ? now_ns() : 0;

@@ -217,6 +217,7 @@ void Scheduler::shut_down() {
   global_ = FiberList{};
   global_size_.store(0);
   spinning_.store(0);
+  wakes_to_skip_.store(0);
   blocking_fibers_.store(0);
   seeded::stop();
   stopping_.store(false);

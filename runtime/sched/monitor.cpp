@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "sched/monitor.h"
 
+#include <algorithm>
 #include <dirent.h>
 #include <pthread.h>
 #include <thread>
@@ -13,7 +14,7 @@
 
 namespace fiber::detail {
 
-std::atomic<std::uint32_t> monitor_deep_asleep{0};
+std::atomic<MonitorSleep> monitor_sleep{MonitorSleep::brief};
 
 bool foreign_threads(const Scheduler& scheduler) {
   DIR* tasks = opendir("/proc/self/task");
@@ -32,6 +33,10 @@ constexpr std::uint64_t kMicrosecond = 1'000, kMillisecond = 1'000'000;
 constexpr std::uint64_t kShortest = 20 * kMicrosecond;
 constexpr std::uint64_t kLongest = 10 * kMillisecond;
 constexpr std::uint64_t kAttached = 1 * kMillisecond;
+// While wake-ups are skipped, and a while after, for they hardly ever stop for long. With the time a worker needs to
+// come, a fiber waits for a millisecond.
+constexpr std::uint64_t kSkipping = 900 * kMicrosecond;
+constexpr std::uint64_t kAfterSkipping = 10 * kMillisecond;
 constexpr std::uint64_t kDeep = 100 * kMillisecond;
 constexpr std::uint64_t kPoolPeriod = 1000 * kMillisecond;
 constexpr std::uint64_t kTrim = 10 * kMillisecond;
@@ -59,49 +64,29 @@ class Monitor {
  private:
   void loop() {
     pthread_setname_np(pthread_self(), "fiber-monitor");
-    std::uint64_t delay = kShortest;
     unsigned quiet = 0;
+    delay_ = kShortest;
+    skipped_ns_ = 0;
     while (stop_.load() == 0) {
       const bool attached = probe::anybody_attached();
       Scheduler& scheduler = Scheduler::instance();
-      const bool all_idle = scheduler.idle_processors() == scheduler.processor_count();
-      bool any_blocking = false;
-      for (unsigned i = 0; i < scheduler.processor_count(); ++i) {
-        any_blocking |= scheduler.processor(i).blocking.load(std::memory_order_relaxed) != 0;
-      }
-
-      std::uint64_t sleep = kLongest;
-      if (any_blocking) {
-        sleep = delay;
-      } else if (all_idle && !attached) {
-        sleep = kDeep;
-      }
-      if (attached && sleep > kAttached) sleep = kAttached;
-      const std::uint32_t seen = generation_.load(std::memory_order_acquire);
-      if (sleep == kDeep) {
-        monitor_deep_asleep.store(1, std::memory_order_seq_cst);
-        bool now_blocking = false;
-        for (unsigned i = 0; i < scheduler.processor_count(); ++i) {
-          now_blocking |= scheduler.processor(i).blocking.load(std::memory_order_seq_cst) != 0;
-        }
-        if (!now_blocking) futex_wait(generation_, seen, sleep);
-        monitor_deep_asleep.store(0, std::memory_order_seq_cst);
-      } else {
-        futex_wait(generation_, seen, sleep);
-      }
+      const bool all_idle = is_all_idle(scheduler);
+      const bool blocking = any_blocking(scheduler);
+      sleep(scheduler, attached);
 
       const std::uint64_t now = now_ns();
       if (attached) probe::tick(now - coarse_clock());
       set_coarse_clock(now);
+      if (scheduler.skips_wakes()) {
+        skipped_ns_ = now;
+        scheduler.wake_for_skipped();
+      }
       if (now - last_sample_ >= kAttached * 3 / 4) sample(scheduler, now);
-      if (retake_stuck(scheduler, now)) {
-        delay = kShortest;
+      if (retake_stuck(scheduler, now) || !blocking) {
+        delay_ = kShortest;
         quiet = 0;
-      } else if (!any_blocking) {
-        delay = kShortest;
-        quiet = 0;
-      } else if (++quiet > 50 && delay < kLongest) {
-        delay *= 2;
+      } else if (++quiet > 50 && delay_ < kLongest) {
+        delay_ *= 2;
       }
       if (now - last_period_ >= kPoolPeriod) {
         scheduler.pool().begin_period();
@@ -113,6 +98,43 @@ class Monitor {
       }
       check_asleep(scheduler, all_idle);
     }
+  }
+
+  static bool is_all_idle(const Scheduler& scheduler) {
+    return scheduler.idle_processors() == scheduler.processor_count();
+  }
+  static bool any_blocking(Scheduler& scheduler) {
+    for (unsigned i = 0; i < scheduler.processor_count(); ++i) {
+      if (scheduler.processor(i).blocking.load(std::memory_order_relaxed) != 0) return true;
+    }
+    return false;
+  }
+
+  // How long it may sleep as things are.
+  std::uint64_t patience(Scheduler& scheduler, bool attached) const {
+    std::uint64_t most = kLongest;
+    if (any_blocking(scheduler)) {
+      most = delay_;
+    } else if (is_all_idle(scheduler) && !attached) {
+      most = kDeep;
+    }
+    if (attached) most = std::min(most, kAttached);
+    if (scheduler.skips_wakes() || coarse_clock() - skipped_ns_ < kAfterSkipping) most = std::min(most, kSkipping);
+    return most;
+  }
+
+  void sleep(Scheduler& scheduler, bool attached) {
+    const std::uint32_t seen = generation_.load(std::memory_order_acquire);
+    const std::uint64_t at_most = patience(scheduler, attached);
+    if (at_most <= kSkipping) {
+      futex_wait(generation_, seen, at_most);
+      return;
+    }
+    monitor_sleep.store(at_most > kLongest ? MonitorSleep::deep : MonitorSleep::long_, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    // Who has needed it more often since, but before that was visible, has not woken it.
+    futex_wait(generation_, seen, std::min(at_most, patience(scheduler, attached)));
+    monitor_sleep.store(MonitorSleep::brief, std::memory_order_relaxed);
   }
 
   // Queue depth, sampling rate and overruns, once per processor.
@@ -196,6 +218,8 @@ class Monitor {
   std::thread thread_;
   std::atomic<std::uint32_t> stop_{0};
   std::atomic<std::uint32_t> generation_{0};
+  std::uint64_t delay_ = kShortest;  // while blocking sections run
+  std::uint64_t skipped_ns_ = 0;     // when wake-ups were skipped last
   std::uint64_t last_sample_ = 0;
   std::uint64_t last_adapt_ = 0;
   std::uint64_t last_trim_ = 0;

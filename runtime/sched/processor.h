@@ -44,7 +44,9 @@ struct alignas(128) Processor {
   Worker* worker = nullptr;
   LocalQueue queue;
   std::uint32_t tick = 0;           // scheduling decisions taken
-  std::uint32_t wakes_to_skip = 0;  // see Scheduler::enqueue
+  // Its owner's, but the monitor looks. Above 1: so many readied fibers less one go without waking anybody
+  // (Scheduler::enqueue_next). 1: none, but earlier ones did. 0 while idle.
+  std::atomic<std::uint32_t> wakes_to_skip{0};
   std::uint32_t set_aside = 0;      // runnable, but not in `queue` (sched/seeded.h)
   FiberBatch free;  // for the next fibers spawned here
   std::uint64_t next_id = 0, end_id = 0;  // ids for them
@@ -72,7 +74,8 @@ struct alignas(128) Processor {
     blocking.store(0, std::memory_order_relaxed);
     record = {};
     worker = nullptr;
-    tick = wakes_to_skip = set_aside = 0;
+    tick = set_aside = 0;
+    wakes_to_skip.store(0, std::memory_order_relaxed);
     free = {};
     next_id = end_id = 0;
     timers.clear();
@@ -87,6 +90,16 @@ struct alignas(128) Processor {
   }
 
   std::uint32_t depth() const { return queue.size() + __atomic_load_n(&set_aside, __ATOMIC_RELAXED); }
+
+  // Owner. Whether to leave it at that, with a fiber just readied.
+  bool skip_wake() {
+    const std::uint32_t left = wakes_to_skip.load(std::memory_order_relaxed);
+    if (left <= 1) return false;
+    wakes_to_skip.store(left - 1, std::memory_order_relaxed);
+    return true;
+  }
+  // Any thread. Whether it goes on running one fiber for a few microseconds; looks for as long.
+  bool stands_still() const;
 };
 
 // What must be done with the fiber that was switched away from, once it really is off its stack.

@@ -10,6 +10,7 @@
 #include "probe/emit.h"
 #include "registry/registry.h"
 #include "sched/monitor.h"
+#include "sched/ready.h"
 #include "sched/switch.h"
 
 namespace fiber::detail {
@@ -28,43 +29,25 @@ void Scheduler::push_global(Fiber* fiber) {
   global_size_.store(global_.size, std::memory_order_seq_cst);
 }
 
-void Scheduler::push_local(Processor* processor, Fiber* fiber, ReadyHint hint) {
-  switch (hint) {
-    case ReadyHint::next:
-      return processor->queue.push_next(fiber);
-    case ReadyHint::last:
-      return processor->queue.push_last(fiber);
-    case ReadyHint::spawned:
-      return processor->queue.push_spawned(fiber);
-  }
-}
-
 void Scheduler::enqueue(Fiber* fiber, ReadyHint hint) {
   const Worker* worker = this_worker();
   if (worker == nullptr || worker->local == nullptr) return enqueue_outside(fiber);
   Processor* processor = worker->local;
-  push_local(processor, fiber, hint);
-  if (!processor->queue.has_thieves()) return;
-  if (hint == ReadyHint::next) {
-    if (processor->wakes_to_skip != 0) {
-      --processor->wakes_to_skip;
-    } else {
-      wake_for_next(processor);
-    }
-  } else {
-    wake_one();
+  switch (hint) {
+    case ReadyHint::next:
+      return enqueue_next(processor, fiber);
+    case ReadyHint::last:
+      processor->queue.push_last(fiber);
+      break;
+    case ReadyHint::spawned:
+      processor->queue.push_spawned(fiber);
+      break;
   }
+  if (processor->queue.has_thieves()) wake_one();
 }
 
 void Scheduler::enqueue_outside(Fiber* fiber) {
   push_global(fiber);
-  wake_one();
-}
-
-// The fiber that runs will most likely park in a moment, and then the one in `next` runs here: whoever is woken for it
-// finds nothing. When that has happened lately, wake for one in so many; a sleeper's nap is the safety net.
-void Scheduler::wake_for_next(Processor* processor) {
-  processor->wakes_to_skip = wakes_to_skip_.load(std::memory_order_relaxed);
   wake_one();
 }
 

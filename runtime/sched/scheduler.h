@@ -52,8 +52,8 @@ class Scheduler {
   void enqueue(Fiber* fiber, ReadyHint hint);
   // From a thread without a processor.
   void enqueue_outside(Fiber* fiber);
-  // A fiber has become the next one of `processor`, the caller's.
-  void wake_for_next(Processor* processor);
+  // On `processor`, the caller's, as the one that runs next (sched/ready.h).
+  void enqueue_next(Processor* processor, Fiber* fiber);
 
   // --- leaving the processor ---------------------------------------------------------------------------------------
   // Emits what is due when a processor has come to this thread. Worker only.
@@ -86,6 +86,10 @@ class Scheduler {
   std::uint64_t global_size() const { return global_size_.load(std::memory_order_relaxed); }
   // Wakes one worker if there is a processor for it and nobody is looking for work already.
   void wake_one();
+  // Whether fibers may be readied without a wake-up while somebody could run them; then the monitor, who asks, must call
+  // the other one every millisecond. It wakes a worker for those that seem not to get their turn.
+  bool skips_wakes() const;
+  void wake_for_skipped();
   // True when no fiber runs, none is runnable, and nothing inside the process can wake one.
   bool everything_asleep();
   // Workers of this run and of earlier ones that are still stuck in a section.
@@ -95,6 +99,8 @@ class Scheduler {
  private:
   void worker_main(Worker* worker);
   bool wake_for_idle_processor();
+  void wake_for_next(Processor* processor);
+  void skipping_begins();
   Fiber* find_runnable(Worker* worker);
   Fiber* look_once(Worker* worker);
   Fiber* look_seeded(Worker* worker);
@@ -107,7 +113,6 @@ class Scheduler {
   bool work_visible();
   void start_running(Worker* worker, Fiber* fiber);
   void push_global(Fiber* fiber);
-  void push_local(Processor* processor, Fiber* fiber, ReadyHint hint);
   void start_spinning(Worker* worker);
   void stop_spinning(Worker* worker);
   std::uint64_t next_timer() const;
@@ -118,6 +123,7 @@ class Scheduler {
   void assign(Worker* worker, Processor* processor);
   bool take_idle_processor(Worker* worker);
   void give_back(Worker* worker);
+  void put_idle(Processor* processor);
   void give_to_a_worker(Processor* processor);
   void start_thread(Processor* processor, bool spinning);
   void attach_processor(Worker* worker, Processor* processor);
@@ -141,7 +147,7 @@ class Scheduler {
 
   std::atomic<std::uint32_t> idle_processor_count_{0};
   std::atomic<std::uint32_t> spinning_{0};
-  std::atomic<std::uint32_t> wakes_to_skip_{0};  // see enqueue
+  std::atomic<std::uint32_t> wakes_to_skip_{0};  // how many were in vain lately, in a sense; see enqueue_next
   std::atomic<std::uint32_t> blocking_fibers_{0};
   std::atomic<std::uint32_t> worker_threads_{0};
   std::atomic<std::uint32_t> done_{0};  // futex: 1 when the main fiber has returned

@@ -6,7 +6,7 @@
 //   - lists are sets of bits, under the same lock;
 //   - there is one timer, and time passes when a sleep with a time-out ends: then it is due;
 //   - start_thread takes from a few workers that have not started yet;
-//   - the naps and skipped wake-ups of busy processors (kNap, wakes_to_skip_) are left out: what is shown here holds
+//   - the skipped wake-ups of busy processors (wakes_to_skip_, the monitor) are left out: what is shown here holds
 //     without that safety net.
 #pragma once
 

@@ -11,6 +11,7 @@
 #include "registry/registry.h"
 #include "runtime/scale.h"
 #include "sched/run_queue.h"
+#include "sched/scheduler.h"
 #include "support/command.h"
 
 using namespace std::chrono_literals;
@@ -335,4 +336,48 @@ TEST(RunQueue, ThievesAndOwnerTakeEachFiberOnce) {
   stop = true;
   for (auto& thief : thieves) thief.join();
   for (std::size_t i = 0; i < fibers.size(); ++i) EXPECT_EQ(taken[i], pushed[i]);
+}
+
+// A fiber that is made runnable by one that computes on waits for it on its own processor, and while waking somebody
+// for such a fiber has been in vain lately, nobody is woken. It must not stay there while processors are idle.
+TEST(SkippedWakes, AFiberReadiedByOneThatComputesOnRunsElsewhere) {
+  fiber::run(fiber::Options{.processors = 4}, [] {
+    using namespace fiber::detail;
+    Scheduler& scheduler = Scheduler::instance();
+    fiber::Channel<int> there, back, work;
+    auto echo = fiber::spawn([&] {
+      while (auto value = there.receive()) back.send(*value);
+    });
+    std::atomic<bool> ran{false};
+    auto worker = fiber::spawn([&] {
+      while (auto value = work.receive()) ran = *value == 1;
+    });
+    // All processors are busy at the same time, so that nobody is looking for work, and then three fall asleep: one
+    // worker in epoll, two not.
+    std::atomic<int> begun{0};
+    for (int i = 0; i < 3; ++i) {
+      fiber::go([&] {
+        ++begun;
+        while (begun < 3) {
+        }
+      });
+    }
+    while (begun < 3 || scheduler.idle_processors() < 3 || scheduler.poller().turn.sleeps_until() == 0) {
+    }
+    // Wake-ups in vain, until some are skipped.
+    for (int i = 0; this_worker()->local->wakes_to_skip < 2; ++i) {
+      work.send(0);
+      there.send(i);
+      back.receive();
+    }
+    work.send(1);
+    const auto start = std::chrono::steady_clock::now();
+    while (!ran && std::chrono::steady_clock::now() - start < 20s) {
+    }
+    EXPECT_TRUE(ran);
+    work.close();
+    worker.join();
+    there.close();
+    echo.join();
+  });
 }
