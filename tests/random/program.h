@@ -6,9 +6,11 @@
 //     which closes it when all that may send on it have ended: so every send ends;
 //   - an actor of level L sends on channels from L on, and waits without limit only for values of channels below L: by
 //     induction from channel 0 every channel is closed one day, so every receive ends;
-//   - locks are taken in the order of their numbers, and whoever holds one waits only for sends, for higher locks and
-//     for time;
-//   - conditions are notified until everybody has ended; parents wait for their children, who have the same level.
+//   - mutexes, reader-writer locks and semaphores are taken in the order of their numbers, and whoever holds one waits
+//     only for sends, for those behind it, for a once and for time;
+//   - a once's function waits only for time; it throws a few times at most;
+//   - conditions are notified until everybody has ended; parents wait for their children, who have the same level, and
+//     children who meet at a barrier all come to it as often.
 //
 // So a program that hangs has met a bug.
 #pragma once
@@ -23,7 +25,13 @@ struct Outcome {
   std::uint64_t operations = 0;
 };
 
-// Runs the program of that seed in a runtime of its own, with so many processors.
-Outcome run_program(std::uint64_t seed, unsigned processors);
+struct Where {
+  unsigned processors = 1;
+  // The schedule too is determined by the program's seed, and the time is simulated (fiber::Options::seed).
+  bool seeded = false;
+};
+
+// Runs the program of that seed in a runtime of its own.
+Outcome run_program(std::uint64_t seed, const Where& where);
 
 }  // namespace random_program

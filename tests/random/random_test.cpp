@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Many random programs (program.h) on one, two and four processors. The environment:
+// Many random programs (program.h) on one, two and four processors, and under schedules drawn from a seed in simulated
+// time. The environment:
 //
 //   FIBER_RANDOM_PROGRAMS=N   so many programs per number of processors instead of the usual few hundred
 //   FIBER_RANDOM_SEED=S       starts at that seed; with FIBER_RANDOM_PROGRAMS=1 the one program of a failure
@@ -12,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <string>
 #include <thread>
 
 #include "program.h"
@@ -29,12 +31,12 @@ std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
 // Aborts with a dump when a program takes too long.
 class Watchdog {
  public:
-  Watchdog(std::uint64_t seed, unsigned processors)
-      : thread_([this, seed, processors] {
+  Watchdog(std::uint64_t seed, const std::string& where)
+      : thread_([this, seed, where] {
           std::unique_lock lock(mutex_);
           if (ended_.wait_for(lock, 60s, [this] { return over_; })) return;
-          std::fprintf(stderr, "the random program of seed %llu on %u processors hangs\n",
-                       static_cast<unsigned long long>(seed), processors);
+          std::fprintf(stderr, "the random program of seed %llu on %s hangs\n", static_cast<unsigned long long>(seed),
+                       where.c_str());
           fiber::detail::report_all_asleep();
         }) {}
   ~Watchdog() {
@@ -53,8 +55,15 @@ class Watchdog {
   std::thread thread_;
 };
 
-class RandomPrograms : public testing::TestWithParam<unsigned> {};
-INSTANTIATE_TEST_SUITE_P(Processors, RandomPrograms, testing::Values(1u, 2u, 4u));
+std::string name(const random_program::Where& where) {
+  return where.seeded ? "a_drawn_schedule" : std::to_string(where.processors) + "_processors";
+}
+
+class RandomPrograms : public testing::TestWithParam<random_program::Where> {};
+INSTANTIATE_TEST_SUITE_P(On, RandomPrograms,
+                         testing::Values(random_program::Where{1}, random_program::Where{2}, random_program::Where{4},
+                                         random_program::Where{1, true}),
+                         [](const auto& param) { return name(param.param); });
 
 }  // namespace
 
@@ -63,18 +72,18 @@ TEST_P(RandomPrograms, DoWhatASequentialModelAllows) {
   const std::uint64_t count = from_environment("FIBER_RANDOM_PROGRAMS", 300);
   std::uint64_t operations = 0;
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
-    Watchdog watchdog(seed, GetParam());
+    Watchdog watchdog(seed, name(GetParam()));
     const random_program::Outcome outcome = random_program::run_program(seed, GetParam());
     operations += outcome.operations;
-    ASSERT_EQ(outcome.wrong, "") << "again: FIBER_RANDOM_SEED=" << seed << " FIBER_RANDOM_PROGRAMS=1, " << GetParam()
-                                 << " processors";
+    ASSERT_EQ(outcome.wrong, "") << "again: FIBER_RANDOM_SEED=" << seed << " FIBER_RANDOM_PROGRAMS=1, on "
+                                 << name(GetParam());
   }
-  std::printf("  %llu programs on %u processors, %llu operations\n", static_cast<unsigned long long>(count), GetParam(),
-              static_cast<unsigned long long>(operations));
+  std::printf("  %llu programs on %s, %llu operations\n", static_cast<unsigned long long>(count),
+              name(GetParam()).c_str(), static_cast<unsigned long long>(operations));
 }
 
 TEST_P(RandomPrograms, SelectTakesEveryReadyArmItsFairShare) {
-  fiber::run(fiber::Options{.processors = GetParam()}, [] {
+  fiber::run(fiber::Options{.processors = GetParam().processors, .seed = GetParam().seeded ? 1u : 0u}, [] {
     constexpr int kRounds = 12'000, kArms = 3;
     fiber::Channel<int> channels[kArms] = {fiber::Channel<int>(1), fiber::Channel<int>(1), fiber::Channel<int>(1)};
     int taken[kArms] = {};
