@@ -40,10 +40,11 @@ WORKER_TID = 28
 # The target may be damaged: nothing beyond these is believed.
 MOST_SLABS, MOST_PER_SLAB, MOST_WORKERS = 1 << 20, 1 << 16, 1 << 16
 
-# Registers that a suspended fiber's frame record stands for, and those saved right below it, downwards.
+# The registers that a suspended fiber's frame record stands for, and how far above it the stack pointer will be. No other
+# register has a value then: the caller has saved what it needs.
 ARCHITECTURES = {
-    "i386:x86-64": ("rsp", "rbp", "rip", ["rbx", "r12", "r13", "r14", "r15"]),
-    "aarch64": ("sp", "x29", "pc", [f"x{i}" for i in range(19, 29)]),
+    "i386:x86-64": ("rsp", "rbp", "rip", 144),
+    "aarch64": ("sp", "x29", "pc", 16),
 }
 
 
@@ -210,13 +211,12 @@ class FiberUnwinder(gdb.unwinder.Unwinder):
         thread = gdb.selected_thread()
         if thread is None or thread.ptid != self.thread:
             return None
-        sp, fp, pc, saved = registers()
+        sp, fp, pc, above = registers()
         record = self.fiber.sp
         id_of_frame = type("FrameId", (), {"sp": gdb.Value(record), "pc": pending.read_register(pc)})()
         info = pending.create_unwind_info(id_of_frame)
         unsigned = gdb.lookup_type("unsigned long")
-        for name, value in ((sp, record + 16), (fp, word(record)), (pc, word(record + 8)),
-                            *((name, word(record - 8 * (i + 1))) for i, name in enumerate(saved))):  # fmt: skip
+        for name, value in ((sp, record + above), (fp, word(record)), (pc, word(record + 8))):
             info.add_saved_register(name, gdb.Value(value).cast(unsigned))
         return info
 

@@ -3,18 +3,19 @@
 #ifndef FIBER_CONTEXT_LAYOUT_H
 #define FIBER_CONTEXT_LAYOUT_H
 
-/* A suspended context is one word, the address of a frame record {caller's frame pointer, return address} on its
- * stack. The callee-saved registers lie right below that record. */
+/* A suspended context is one word, the address of a frame record {caller's frame pointer, where to go on} on its stack.
+ * It goes on with the stack pointer that far above the record: what the ABI lets a function use below its stack pointer
+ * (the red zone) stays untouched. */
 #if defined(__x86_64__)
-#define FIBER_FRAME_SAVED_BYTES 40 /* rbx r12 r13 r14 r15 */
-#define FIBER_FRAME_ARG_SLOT 8     /* rbx, this far below the record: carries the new fiber's argument */
-#define FIBER_ENTRY_SKIP 1         /* one nop: see fiber_entry */
+#define FIBER_FRAME_ABOVE 144
+#define FIBER_ENTRY_SKIP 1 /* one nop: see fiber_entry */
 #elif defined(__aarch64__)
-#define FIBER_FRAME_SAVED_BYTES 144 /* x19..x28, d8..d15 */
-#define FIBER_FRAME_ARG_SLOT 8      /* x19 */
+#define FIBER_FRAME_ABOVE 16
 #define FIBER_ENTRY_SKIP 4
 #else
 #error "fiber: x86-64 and AArch64 only"
 #endif
+/* Where a new fiber's argument is, above its record. */
+#define FIBER_FRAME_ARGUMENT 16
 
 #endif

@@ -26,7 +26,7 @@ void Explorer::enter() {
 // Back to the scheduler, not to return.
 void Explorer::end_of_run() {
   std::uintptr_t abandoned;
-  fiber_switch(&abandoned, scheduler_);
+  fiber::fiber_switch(&abandoned, scheduler_);
   std::abort();
 }
 
@@ -56,10 +56,10 @@ void Explorer::add_thread(const char* name, std::function<void()> body) {
 #if defined(__x86_64__)
   top -= 8;
 #endif
-  fiber::InitialFrame frame{};
+  fiber::InitialFrame frame;
   frame.return_address = reinterpret_cast<std::uintptr_t>(&Explorer::enter);
-  std::memcpy(reinterpret_cast<void*>(top - sizeof(frame)), &frame, sizeof(frame));
-  thread.context = top - sizeof(frame) + offsetof(fiber::InitialFrame, frame_pointer);
+  thread.context = top - sizeof(frame);
+  std::memcpy(reinterpret_cast<void*>(thread.context), &frame, sizeof(frame));
 }
 
 void* Explorer::allocate(std::size_t size, void (*destroy)(void*)) {
@@ -81,7 +81,7 @@ void Explorer::step() {
   if (!in_thread()) return;
   if (options_->sequential && thread_->sections > 0 && thread_->awaited < 0) return;
   if (++thread_->steps > options_->max_steps) fail("a thread went round in circles");
-  fiber_switch(&thread_->context, scheduler_);
+  fiber::fiber_switch(&thread_->context, scheduler_);
 }
 
 bool Explorer::enabled(const Thread& thread) const {
@@ -185,7 +185,7 @@ void Explorer::run_once(const std::function<void(Scenario&)>& setup) {
       break;
     }
     thread_ = &threads_[able[static_cast<std::size_t>(choose(count))]];
-    fiber_switch(&scheduler_, thread_->context);
+    fiber::fiber_switch(&scheduler_, thread_->context);
     thread_ = nullptr;
   }
   if (!over_) {
