@@ -9,23 +9,19 @@
 #include <thread>
 #include <vector>
 
+#include "on_processors.h"
+
 using namespace std::chrono_literals;
 
 namespace {
 
 // Every test runs on one processor, where interleavings are cooperative, and on several.
-class OnProcessors : public testing::TestWithParam<unsigned> {
- protected:
-  template <class F>
-  void run(F body) {
-    fiber::run(fiber::Options{.processors = GetParam()}, body);
-  }
-};
-INSTANTIATE_TEST_SUITE_P(Processors, OnProcessors, testing::Values(1u, 2u, 4u));
+class Channels : public OnProcessors {};
+INSTANTIATE_TEST_SUITE_P(Processors, Channels, testing::Values(1u, 2u, 4u));
 
 }  // namespace
 
-TEST_P(OnProcessors, UnbufferedHandsOverInOrder) {
+TEST_P(Channels, UnbufferedHandsOverInOrder) {
   run([] {
     fiber::Channel<int> channel;
     fiber::go([=]() mutable {
@@ -39,7 +35,7 @@ TEST_P(OnProcessors, UnbufferedHandsOverInOrder) {
   });
 }
 
-TEST_P(OnProcessors, BufferedHoldsItsCapacityThenWaits) {
+TEST_P(Channels, BufferedHoldsItsCapacityThenWaits) {
   run([] {
     fiber::Channel<int> channel(3);
     EXPECT_TRUE(channel.try_send(1));
@@ -56,7 +52,7 @@ TEST_P(OnProcessors, BufferedHoldsItsCapacityThenWaits) {
   });
 }
 
-TEST_P(OnProcessors, MoveOnlyAndNonTrivialValuesAreNeitherLostNorDuplicated) {
+TEST_P(Channels, MoveOnlyAndNonTrivialValuesAreNeitherLostNorDuplicated) {
   static std::atomic<int> alive{0};
   struct Counted {
     Counted() { ++alive; }
@@ -80,7 +76,7 @@ TEST_P(OnProcessors, MoveOnlyAndNonTrivialValuesAreNeitherLostNorDuplicated) {
   EXPECT_EQ(alive, 0);  // the channel destroyed what was left in it
 }
 
-TEST_P(OnProcessors, ManyToManyDeliversEveryValueOnce) {
+TEST_P(Channels, ManyToManyDeliversEveryValueOnce) {
   run([] {
     constexpr int kSenders = 20, kReceivers = 7, kEach = 500;
     for (std::size_t capacity : {0, 1, 16}) {
@@ -107,7 +103,7 @@ TEST_P(OnProcessors, ManyToManyDeliversEveryValueOnce) {
   });
 }
 
-TEST_P(OnProcessors, ForeignThreadsSendAndReceive) {
+TEST_P(Channels, ForeignThreadsSendAndReceive) {
   run([] {
     fiber::Channel<int> to_thread, from_thread;
     std::thread thread([=]() mutable {
@@ -124,7 +120,7 @@ TEST_P(OnProcessors, ForeignThreadsSendAndReceive) {
   });
 }
 
-TEST_P(OnProcessors, SelectTakesWhatIsReadyAndDefaultOtherwise) {
+TEST_P(Channels, SelectTakesWhatIsReadyAndDefaultOtherwise) {
   run([] {
     fiber::Channel<int> a(1), b(1);
     std::string taken;
@@ -143,7 +139,7 @@ TEST_P(OnProcessors, SelectTakesWhatIsReadyAndDefaultOtherwise) {
   });
 }
 
-TEST_P(OnProcessors, SelectChoiceAmongReadyArmsIsFair) {
+TEST_P(Channels, SelectChoiceAmongReadyArmsIsFair) {
   run([] {
     fiber::Channel<int> a(1), b(1);
     int from_a = 0;
@@ -158,7 +154,7 @@ TEST_P(OnProcessors, SelectChoiceAmongReadyArmsIsFair) {
   });
 }
 
-TEST_P(OnProcessors, SelectDeadlinePassesAndAnEarlierValueWins) {
+TEST_P(Channels, SelectDeadlinePassesAndAnEarlierValueWins) {
   run([] {
     fiber::Channel<int> silent;
     const auto start = fiber::Clock::now();
@@ -178,7 +174,7 @@ TEST_P(OnProcessors, SelectDeadlinePassesAndAnEarlierValueWins) {
   });
 }
 
-TEST_P(OnProcessors, SelectSeesCloseAndNilArmsAreNeverReady) {
+TEST_P(Channels, SelectSeesCloseAndNilArmsAreNeverReady) {
   run([] {
     fiber::Channel<int> channel;
     fiber::Receiver<int> nil;
@@ -193,7 +189,7 @@ TEST_P(OnProcessors, SelectSeesCloseAndNilArmsAreNeverReady) {
   });
 }
 
-TEST_P(OnProcessors, SelectsAgainstSelectsLoseNothing) {
+TEST_P(Channels, SelectsAgainstSelectsLoseNothing) {
   run([] {
     constexpr int kFibers = 8, kEach = 2000;
     fiber::Channel<int> a, b;
@@ -228,7 +224,7 @@ TEST_P(OnProcessors, SelectsAgainstSelectsLoseNothing) {
   });
 }
 
-TEST_P(OnProcessors, SelectTimeoutsRacingWithSendsLoseNothing) {
+TEST_P(Channels, SelectTimeoutsRacingWithSendsLoseNothing) {
   run([] {
     fiber::Channel<int> channel;
     std::atomic<long> received{0};
@@ -255,7 +251,7 @@ TEST_P(OnProcessors, SelectTimeoutsRacingWithSendsLoseNothing) {
   });
 }
 
-TEST_P(OnProcessors, PairsThatMeetOnUnbufferedChannelsNeverLoseAWakeUp) {
+TEST_P(Channels, PairsThatMeetOnUnbufferedChannelsNeverLoseAWakeUp) {
   // Few fibers on several processors: nearly every park goes through a worker's own loop and every wake-up crosses
   // threads. A lost one ends in "all fibers are asleep".
   run([] {

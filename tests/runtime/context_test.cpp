@@ -10,19 +10,15 @@
 #include <thread>
 #include <vector>
 
+#include "on_processors.h"
+
 using namespace std::chrono_literals;
 using fiber::Status;
 using fiber::Why;
 
 namespace {
 
-class Contexts : public testing::TestWithParam<unsigned> {
- protected:
-  template <class F>
-  void run(F body) {
-    fiber::run(fiber::Options{.processors = GetParam()}, body);
-  }
-};
+class Contexts : public OnProcessors {};
 INSTANTIATE_TEST_SUITE_P(Processors, Contexts, testing::Values(1u, 2u, 4u));
 
 // Every kind of wait, on something that never happens.

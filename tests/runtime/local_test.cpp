@@ -10,15 +10,11 @@
 #include <thread>
 #include <vector>
 
+#include "on_processors.h"
+
 namespace {
 
-class Locals : public testing::TestWithParam<unsigned> {
- protected:
-  template <class F>
-  void run(F body) {
-    fiber::run(fiber::Options{.processors = GetParam()}, body);
-  }
-};
+class Locals : public OnProcessors {};
 INSTANTIATE_TEST_SUITE_P(Processors, Locals, testing::Values(1u, 2u, 4u));
 
 struct Counted {

@@ -9,18 +9,11 @@
 #include <unistd.h>
 
 #include "runtime/observe.h"
+#include "runtime/on_processors.h"
 
 using namespace std::chrono_literals;
 
 namespace net_test {
-
-class OnProcessors : public testing::TestWithParam<unsigned> {
- protected:
-  template <class F>
-  void run(F body) {
-    fiber::run(fiber::Options{.processors = GetParam()}, body);
-  }
-};
 
 // Yields until a fiber is parked for that reason on that descriptor.
 inline void await_waiting(fiberprof_reason reason, int fd) {

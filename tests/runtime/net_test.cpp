@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+// TCP: data both ways, ends, deadlines, errors.
 #include <fiber/all.h>
 #include <gtest/gtest.h>
 
@@ -8,17 +9,13 @@
 #include <unistd.h>
 #include <thread>
 
-using namespace std::chrono_literals;
+#include "net_fixture.h"
+
+using namespace net_test;
 
 namespace {
 
-class Net : public testing::TestWithParam<unsigned> {
- protected:
-  template <class F>
-  void run(F body) {
-    fiber::run(fiber::Options{.processors = GetParam()}, body);
-  }
-};
+class Net : public OnProcessors {};
 INSTANTIATE_TEST_SUITE_P(Processors, Net, testing::Values(1u, 2u, 4u));
 
 void echo_server(fiber::TcpListener& listener) {
@@ -96,21 +93,19 @@ TEST_P(Net, LargeWritesWaitForASlowReader) {
 
 TEST_P(Net, DeadlinesAndCloseEndWaits) {
   run([] {
-    auto listener = fiber::TcpListener::listen("127.0.0.1", 0);
-    fiber::TcpStream client = fiber::TcpStream::connect("127.0.0.1", listener.port());
-    fiber::TcpStream server = listener.accept();
+    TcpPair tcp;
     char byte;
-    client.set_read_deadline(fiber::Clock::now() + 5ms);
-    EXPECT_EQ(client.read(&byte, 1), -ETIMEDOUT);
-    client.set_read_deadline(fiber::Deadline::max());
-    auto reader = fiber::spawn([&] { return client.read(&byte, 1); });
-    fiber::sleep_for(2ms);
-    client.close();
+    tcp.client.set_read_deadline(fiber::Clock::now() + 5ms);
+    EXPECT_EQ(tcp.client.read(&byte, 1), -ETIMEDOUT);
+    tcp.client.set_read_deadline(fiber::Deadline::max());
+    auto reader = fiber::spawn([&] { return tcp.client.read(&byte, 1); });
+    await_waiting(FIBERPROF_REASON_IO_READ, tcp.client.fd());
+    tcp.client.close();
     EXPECT_EQ(reader.join(), -ECANCELED);
-    EXPECT_EQ(server.read(&byte, 1), 0);
-    auto acceptor = fiber::spawn([&] { return listener.accept().error(); });
-    fiber::sleep_for(2ms);
-    listener.close();
+    EXPECT_EQ(tcp.server.read(&byte, 1), 0);
+    auto acceptor = fiber::spawn([&] { return tcp.listener.accept().error(); });
+    await_waiting(FIBERPROF_REASON_IO_ACCEPT, tcp.listener.fd());
+    tcp.listener.close();
     EXPECT_EQ(acceptor.join(), -ECANCELED);
   });
 }
@@ -149,21 +144,20 @@ TEST_P(Net, TheEndIsSeenBehindAShortRead) {
 
 TEST_P(Net, DataAndEndInOneEdge) {
   run([] {
-    auto listener = fiber::TcpListener::listen("127.0.0.1", 0);
     for (int i = 0; i < 100; ++i) {
-      fiber::TcpStream client = fiber::TcpStream::connect("127.0.0.1", listener.port());
-      fiber::TcpStream server = listener.accept();
+      TcpPair tcp;
       auto reader = fiber::spawn([&] {
         char buffer[100];
         std::string all;
         ssize_t count;
-        while ((count = server.read(buffer, sizeof buffer)) > 0) all.append(buffer, static_cast<std::size_t>(count));
+        while ((count = tcp.server.read(buffer, sizeof buffer)) > 0)
+          all.append(buffer, static_cast<std::size_t>(count));
         return all;
       });
       // On one processor: the reader waits by now, and hears of all of what follows at once.
       fiber::yield();
-      EXPECT_EQ(client.write("abc", 3), 3);
-      client.shutdown_write();
+      EXPECT_EQ(tcp.client.write("abc", 3), 3);
+      tcp.client.shutdown_write();
       EXPECT_EQ(reader.join(), "abc");
     }
   });
@@ -171,24 +165,22 @@ TEST_P(Net, DataAndEndInOneEdge) {
 
 TEST_P(Net, DataBehindUrgentDataInOneEdge) {
   run([] {
-    auto listener = fiber::TcpListener::listen("127.0.0.1", 0);
     for (int i = 0; i < 100; ++i) {
-      fiber::TcpStream client = fiber::TcpStream::connect("127.0.0.1", listener.port());
-      fiber::TcpStream server = listener.accept();
+      TcpPair tcp;
       auto reader = fiber::spawn([&] {
         char buffer[100];
         std::string all;
         while (all.size() < 4) {
-          const ssize_t count = server.read(buffer, sizeof buffer);
+          const ssize_t count = tcp.server.read(buffer, sizeof buffer);
           if (count <= 0) break;
           all.append(buffer, static_cast<std::size_t>(count));
         }
         return all;
       });
       fiber::yield();
-      EXPECT_EQ(client.write("ab", 2), 2);
-      EXPECT_EQ(::send(client.fd(), "!", 1, MSG_OOB | MSG_NOSIGNAL), 1);
-      EXPECT_EQ(client.write("cd", 2), 2);
+      EXPECT_EQ(tcp.client.write("ab", 2), 2);
+      EXPECT_EQ(::send(tcp.client.fd(), "!", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+      EXPECT_EQ(tcp.client.write("cd", 2), 2);
       EXPECT_EQ(reader.join(), "abcd");
     }
   });
@@ -196,15 +188,13 @@ TEST_P(Net, DataBehindUrgentDataInOneEdge) {
 
 TEST_P(Net, WhatIsThereIsReadEvenAfterTheDeadline) {
   run([] {
-    auto listener = fiber::TcpListener::listen("127.0.0.1", 0);
-    fiber::TcpStream client = fiber::TcpStream::connect("127.0.0.1", listener.port());
-    fiber::TcpStream server = listener.accept();
-    server.set_read_deadline(fiber::Clock::now() - 1s);
+    TcpPair tcp;
+    tcp.server.set_read_deadline(fiber::Clock::now() - 1s);
     char buffer[100];
     for (int i = 0; i < 100; ++i) {
-      EXPECT_EQ(server.read(buffer, sizeof buffer), -ETIMEDOUT);
-      EXPECT_EQ(client.write("abc", 3), 3);
-      EXPECT_EQ(server.read(buffer, sizeof buffer), 3);
+      EXPECT_EQ(tcp.server.read(buffer, sizeof buffer), -ETIMEDOUT);
+      EXPECT_EQ(tcp.client.write("abc", 3), 3);
+      EXPECT_EQ(tcp.server.read(buffer, sizeof buffer), 3);
     }
   });
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "observe.h"
+#include "on_processors.h"
 
 using namespace std::chrono_literals;
 
@@ -57,14 +58,8 @@ std::vector<std::uint64_t> readers_of(Address lock) {
   return found;
 }
 
-class Objects : public testing::TestWithParam<unsigned> {
- protected:
-  // The body's waiting fibers are abandoned at the end.
-  template <class F>
-  void run(F body) {
-    fiber::run(fiber::Options{.processors = GetParam()}, body);
-  }
-};
+// The body's waiting fibers are abandoned at the end.
+class Objects : public OnProcessors {};
 INSTANTIATE_TEST_SUITE_P(Processors, Objects, testing::Values(1u, 4u));
 
 // Starts a fiber that waits for what `object` points at, and returns its id once it does.

@@ -13,18 +13,13 @@
 #include "sched/run_queue.h"
 #include "sched/scheduler.h"
 #include "support/command.h"
+#include "on_processors.h"
 
 using namespace std::chrono_literals;
 
 namespace {
 
-class Scheduling : public testing::TestWithParam<unsigned> {
- protected:
-  template <class F>
-  void run(F body) {
-    fiber::run(fiber::Options{.processors = GetParam()}, body);
-  }
-};
+class Scheduling : public OnProcessors {};
 INSTANTIATE_TEST_SUITE_P(Processors, Scheduling, testing::Values(1u, 2u, 4u));
 
 }  // namespace

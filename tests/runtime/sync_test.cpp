@@ -9,18 +9,13 @@
 #include <vector>
 
 #include "observe.h"
+#include "on_processors.h"
 
 using namespace std::chrono_literals;
 
 namespace {
 
-class Sync : public testing::TestWithParam<unsigned> {
- protected:
-  template <class F>
-  void run(F body) {
-    fiber::run(fiber::Options{.processors = GetParam()}, body);
-  }
-};
+class Sync : public OnProcessors {};
 INSTANTIATE_TEST_SUITE_P(Processors, Sync, testing::Values(1u, 2u, 4u));
 
 }  // namespace

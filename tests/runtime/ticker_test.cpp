@@ -11,18 +11,13 @@
 #include <vector>
 
 #include "observe.h"
+#include "on_processors.h"
 
 using namespace std::chrono_literals;
 
 namespace {
 
-class Alarms : public testing::TestWithParam<unsigned> {
- protected:
-  template <class F>
-  void run(F body) {
-    fiber::run(fiber::Options{.processors = GetParam()}, body);
-  }
-};
+class Alarms : public OnProcessors {};
 INSTANTIATE_TEST_SUITE_P(Processors, Alarms, testing::Values(1u, 2u, 4u));
 
 // Until the timer has gone off, unread.
