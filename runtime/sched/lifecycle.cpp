@@ -286,7 +286,8 @@ void Scheduler::worker_main(Worker* worker) {
 
 bool Scheduler::everything_asleep() {
   std::lock_guard guard(lock_);
-  if (idle_processor_count_.load() != processor_count_ || blocking_fibers_.load() != 0 || global_.size != 0)
+  // In this order: what is no longer in a section holds a processor, or is in a queue.
+  if (blocking_fibers_.load() != 0 || idle_processor_count_.load() != processor_count_ || global_.size != 0)
     return false;
   for (unsigned i = 0; i < processor_count_; ++i) {
     if (processors_[i]->depth() != 0) return false;

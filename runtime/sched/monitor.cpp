@@ -43,12 +43,13 @@ constexpr std::uint64_t kTrim = 10 * kMillisecond;
 // With a seed, shorter sections keep their processor, so that what happens does not depend on the kernel.
 constexpr std::uint64_t kSeededPatience = 100 * kMillisecond;
 constexpr std::uint64_t kOverrun = 10 * kMillisecond;
+constexpr std::uint64_t kAsleep = 10 * kMillisecond;
 
 class Monitor {
  public:
   void start() {
     stop_.store(0);
-    asleep_before_ = false;
+    asleep_since_ = 0;
     thread_ = std::thread([this] { loop(); });
   }
   void stop() {
@@ -96,7 +97,7 @@ class Monitor {
         scheduler.pool().trim();
         last_trim_ = now;
       }
-      check_asleep(scheduler, all_idle);
+      check_asleep(scheduler, all_idle, now);
     }
   }
 
@@ -200,19 +201,23 @@ class Monitor {
     return any;
   }
 
-  void check_asleep(Scheduler& scheduler, bool all_idle) {
-    if (!scheduler.options().deadlock_check || !all_idle || scheduler.stopping() || !scheduler.everything_asleep()) {
-      asleep_before_ = false;
+  void check_asleep(Scheduler& scheduler, bool all_idle, std::uint64_t now) {
+    if (!scheduler.options().deadlock_check || !all_idle || scheduler.main_fiber_done() ||
+        !scheduler.everything_asleep()) {
+      asleep_since_ = 0;
       return;
     }
-    // Twice in a row, and nothing has run between: a fiber on its way from one queue to another is not asleep.
+    // Twice, and nothing has run between: a fiber on its way from one queue to another is not asleep.
     std::uint64_t switches = 0;
     for (unsigned i = 0; i < scheduler.processor_count(); ++i) {
       switches += __atomic_load_n(&scheduler.processor(i).record.switches, __ATOMIC_RELAXED);
     }
-    if (asleep_before_ && switches == asleep_switches_ && !foreign_threads(scheduler)) report_all_asleep();
-    asleep_before_ = true;
-    asleep_switches_ = switches;
+    if (asleep_since_ == 0 || switches != asleep_switches_) {
+      asleep_since_ = now;
+      asleep_switches_ = switches;
+    } else if (now - asleep_since_ >= kAsleep && !foreign_threads(scheduler)) {
+      report_all_asleep();
+    }
   }
 
   std::thread thread_;
@@ -224,7 +229,7 @@ class Monitor {
   std::uint64_t last_adapt_ = 0;
   std::uint64_t last_trim_ = 0;
   std::uint64_t last_period_ = 0;
-  bool asleep_before_ = false;
+  std::uint64_t asleep_since_ = 0;
   std::uint64_t asleep_switches_ = 0;
 };
 

@@ -207,7 +207,6 @@ void Scheduler::blocking_end(Worker* worker, Fiber* fiber) {
   std::uint64_t token = worker->blocking_token;
   [[maybe_unused]] const std::uint64_t started = worker->blocking_started;
   const bool kept = processor->blocking.compare_exchange_strong(token, 0, std::memory_order_acq_rel);
-  blocking_fibers_.fetch_sub(1, std::memory_order_relaxed);
   bool resumed = kept;
   if (kept) {
     worker->in_blocking = false;
@@ -237,6 +236,8 @@ void Scheduler::blocking_end(Worker* worker, Fiber* fiber) {
     set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
     leave(fiber, {AfterSwitch::Kind::requeue_global, fiber});
   }
+  // Only now: until it has a processor, or is in a queue, it must not count as asleep.
+  blocking_fibers_.fetch_sub(1, std::memory_order_release);
 #ifndef FIBER_NO_PROBES
   if (FIBERPROF_ENABLED(syscall_exit)) {
     fiberprof_site_syscall_exit(fiber->record.id, started != 0 ? now_ns() - started : 0, kept);
