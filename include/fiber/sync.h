@@ -16,6 +16,13 @@
 
 namespace fiber {
 
+namespace detail {
+struct MutexFlags {
+  bool waking = false;    // a waiter was woken and has not tried yet
+  bool starving = false;  // unlock hands over
+};
+}  // namespace detail
+
 // Mutual exclusion. Whoever asks while it is free gets it, even if others wait; whoever has waited for a millisecond
 // gets it next, in the order of arrival. Meets TimedLockable, so std::lock_guard and std::unique_lock work. Not
 // recursive. Only the owner may unlock: anything else prints which fiber did what and aborts. A thread that is no fiber
@@ -42,8 +49,7 @@ class FIBER_API Mutex : public detail::TimedLockable<Mutex> {
   Status lock_slow(std::uint64_t self, const Limit& limit);
   void unlock_contended(std::atomic<std::uint8_t>& held);
   detail::Object object_{detail::ObjectKind::mutex};
-  bool waking_ = false;    // a waiter was woken and has not tried yet
-  bool starving_ = false;  // unlock hands over
+  detail::MutexFlags flags_;
 };
 
 // Condition variable for use with Mutex. No wake-up is spurious. Any fiber or thread may wait and notify. It may be

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "fiber/unix.h"
 
-#include <cerrno>
 #include <sys/socket.h>
+#include <cerrno>
 
 namespace fiber {
 
 namespace {
 
-// Two connected descriptors, or twice the error.
-std::pair<int, int> socket_pair(int type) {
+// Two that are connected to each other; without a descriptor both get the error.
+template <class Kind, class Adopt>
+std::pair<Kind, Kind> connected_pair(int type, Adopt adopt) {
   int fds[2];
-  if (::socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) return {-errno, -errno};
-  return {fds[0], fds[1]};
+  if (::socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) fds[0] = fds[1] = -errno;
+  std::pair<Kind, Kind> both;
+  adopt(both.first, fds[0]);
+  adopt(both.second, fds[1]);
+  return both;
 }
 
 }  // namespace
@@ -24,11 +28,7 @@ UnixStream UnixStream::connect(std::string_view path, Limit limit) {
 }
 
 std::pair<UnixStream, UnixStream> UnixStream::pair() {
-  std::pair<UnixStream, UnixStream> both;
-  const auto [one, other] = socket_pair(SOCK_STREAM);
-  both.first.adopt(one);
-  both.second.adopt(other);
-  return both;
+  return connected_pair<UnixStream>(SOCK_STREAM, [](UnixStream& end, int fd) { end.adopt(fd); });
 }
 
 UnixListener UnixListener::listen(std::string_view path, int backlog) {
@@ -56,11 +56,7 @@ UnixDatagram UnixDatagram::connect(std::string_view path) {
 }
 
 std::pair<UnixDatagram, UnixDatagram> UnixDatagram::pair() {
-  std::pair<UnixDatagram, UnixDatagram> both;
-  const auto [one, other] = socket_pair(SOCK_DGRAM);
-  both.first.adopt(one);
-  both.second.adopt(other);
-  return both;
+  return connected_pair<UnixDatagram>(SOCK_DGRAM, [](UnixDatagram& end, int fd) { end.adopt(fd); });
 }
 
 }  // namespace fiber

@@ -9,6 +9,7 @@
 #include "probe/emit.h"
 #include "sched/clock.h"
 #include "sched/scheduler.h"
+#include "sync/mutex_state.h"
 #include "sync/waiter.h"
 
 namespace fiber {
@@ -17,18 +18,10 @@ using namespace detail;
 
 namespace {
 
-enum : std::int64_t { kFree = 0, kHeld = 1, kContended = 2 };
-
 constexpr std::uint64_t kPatience = 1'000'000;  // ns; Go's is the same
 constexpr int kSpins = 4, kPausesPerSpin = 30;
 
-// With the object's lock held.
-[[gnu::always_inline]] inline bool take(Object& object, std::uint64_t self) {
-  if (object.count.load(std::memory_order_relaxed) != kFree) return false;
-  object.count.store(object.waiters.head == nullptr ? kHeld : kContended, std::memory_order_relaxed);
-  object.owner.store(self, std::memory_order_relaxed);
-  return true;
-}
+bool waited_too_long(std::uint64_t since) { return timer_now() - since >= kPatience; }
 
 // Whether it may be free in a moment: its owner runs on another processor, and this one has nothing else to do.
 bool spin(const Object& object) {
@@ -36,7 +29,7 @@ bool spin(const Object& object) {
   if (worker == nullptr || worker->local == nullptr) return false;
   const LocalQueue& queue = worker->local->queue;
   if (!queue.has_thieves() || queue.size() != 0) return false;
-  for (int i = 0; i < kPausesPerSpin && object.count.load(std::memory_order_relaxed) != kFree; ++i) cpu_pause();
+  for (int i = 0; i < kPausesPerSpin && object.count.load(std::memory_order_relaxed) != mutex::kFree; ++i) cpu_pause();
   return true;
 }
 
@@ -44,7 +37,7 @@ bool spin(const Object& object) {
 
 [[gnu::always_inline]] inline bool Mutex::lock_free(std::uint64_t self) {
   LockByte& held = lock_object_at_entry(object_.lock);
-  const bool taken = take(object_, self);
+  const bool taken = mutex::take(object_, self);
   unlock_object(held);
   if (taken) FIBER_EMIT(lock, self, address_of(this), 0);
   return taken;
@@ -80,10 +73,7 @@ Status Mutex::lock(Limit limit) {
     Waiter waiter(this_fiber());
     waiter.since = since;
     ObjectGuard guard(object_.lock);
-    if (woken) waking_ = false;
-    if (take(object_, self)) break;
-    object_.count.store(kContended, std::memory_order_relaxed);
-    if (woken && timer_now() - since >= kPatience) starving_ = true;
+    if (mutex::come(object_, flags_, self, woken, [&] { return waited_too_long(since); })) break;
     const Status status = wait_in(object_, waiter, Reason::MUTEX, guard, limit, woken ? Place::first : Place::last);
     if (status != Status::done) return status;
     if (waiter.success) break;  // handed over
@@ -103,7 +93,7 @@ void Mutex::unlock() {
   LockByte& held = lock_object_at_entry(object_.lock);
   object_.owner.store(0, std::memory_order_relaxed);
   if (object_.waiters.head == nullptr) [[likely]] {
-    object_.count.store(kFree, std::memory_order_relaxed);
+    object_.count.store(mutex::kFree, std::memory_order_relaxed);
     unlock_object(held);
     FIBER_EMIT(unlock, self, address_of(this), 0);
     return;
@@ -114,17 +104,9 @@ void Mutex::unlock() {
 
 // `held`: of the object's lock, which this gives up.
 [[gnu::noinline]] void Mutex::unlock_contended(std::atomic<std::uint8_t>& held) {
-  Waiter* next = starving_ || !waking_ ? pop_waiter(object_.waiters) : nullptr;
+  const auto is_old = [](const Waiter& waiter) { return waited_too_long(waiter.since); };
+  const Waiter* next = mutex::let_go<Waiter>(object_, flags_, is_old);
   Fiber* wake = next != nullptr && next->wait == nullptr ? next->fiber : nullptr;
-  if (next == nullptr || !starving_) {
-    object_.count.store(kFree, std::memory_order_relaxed);
-    waking_ |= next != nullptr;
-  } else {
-    next->success = true;
-    object_.owner.store(next->id(), std::memory_order_relaxed);
-    object_.count.store(object_.waiters.head == nullptr ? kHeld : kContended, std::memory_order_relaxed);
-  }
-  if (starving_) starving_ = object_.waiters.head != nullptr && timer_now() - object_.waiters.head->since >= kPatience;
   unlock_object(held);
   if (wake != nullptr) ready(wake);
 }

@@ -8,6 +8,7 @@
 #include "fiber/object.h"
 #include "sched/park.h"
 #include "sync/actor.h"
+#include "sync/wait_queue.h"
 
 namespace fiber::detail {
 
@@ -31,40 +32,12 @@ struct Waiter {
   std::uint64_t id() const { return fiber == nullptr ? thread : fiber->record.id; }
 };
 
-// First in, first out, but for whoever was woken in vain. Guarded by its object's lock.
-enum class Place { last, first };
-[[gnu::always_inline]] inline void enqueue_waiter(WaitQueue& queue, Waiter& waiter, Place place = Place::last) {
-  Waiter* const previous = place == Place::last ? queue.tail : nullptr;
-  Waiter* const next = place == Place::last ? nullptr : queue.head;
-  waiter.queued = true;
-  waiter.previous = previous;
-  waiter.next = next;
-  (previous == nullptr ? queue.head : previous->next) = &waiter;
-  (next == nullptr ? queue.tail : next->previous) = &waiter;
-}
-
-inline void remove_waiter(WaitQueue& queue, Waiter& waiter) {
-  if (!waiter.queued) return;
-  waiter.queued = false;
-  (waiter.previous == nullptr ? queue.head : waiter.previous->next) = waiter.next;
-  (waiter.next == nullptr ? queue.tail : waiter.next->previous) = waiter.previous;
-}
-
 // Whether the caller may end this wait: a plain waiter always, one with a claim if it wins that. Winning wakes a
 // claimed waiter, which then blocks on the object's lock until the caller is done with it; the fiber of a plain one
 // must be made ready() by the caller, at best after the lock is released.
 inline bool win_waiter(Waiter& waiter) { return waiter.wait == nullptr || claim(*waiter.wait, waiter.outcome); }
 
-// Takes the first waiter whose wait the caller wins off the queue. Null: none.
-[[gnu::always_inline]] inline Waiter* pop_waiter(WaitQueue& queue) {
-  while (Waiter* waiter = queue.head) {
-    queue.head = waiter->next;
-    (waiter->next == nullptr ? queue.tail : waiter->next->previous) = nullptr;
-    waiter->queued = false;
-    if (win_waiter(*waiter)) return waiter;
-  }
-  return nullptr;
-}
+[[gnu::always_inline]] inline Waiter* pop_waiter(WaitQueue& queue) { return pop_waiter_of<Waiter>(queue); }
 
 class ObjectGuard {
  public:

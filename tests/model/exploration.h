@@ -19,7 +19,7 @@ namespace model {
 
 using detail::Value;
 
-inline constexpr int kMaxThreads = 6, kMaxLocations = 64;
+inline constexpr int kMaxThreads = 6, kMaxLocations = 128;
 inline constexpr std::size_t kStackSize = 64 * 1024, kStateSize = 64 * 1024;
 
 // For each location, the index of a store in its history.
