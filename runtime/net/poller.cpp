@@ -74,7 +74,12 @@ PollHandle* Poller::add(int fd) {
     handle = free_;
     if (handle != nullptr) free_ = handle->next_free;
   }
-  if (handle == nullptr) handle = new PollHandle;
+  if (handle == nullptr) {
+    handle = new PollHandle;
+    std::lock_guard guard(free_lock_);
+    handle->next_made = made_;
+    made_ = handle;
+  }
   {
     std::lock_guard guard(handle->lock);
     handle->fd.store(fd, std::memory_order_relaxed);
@@ -117,8 +122,8 @@ void Poller::close(PollHandle* handle) {
     for (const Direction direction : {kRead, kWrite}) {
       Claim* waiter = std::exchange(handle->waiter[direction], nullptr);
       if (waiter == nullptr || !claim(*waiter, kClosed)) continue;
-      left = handle->state.fetch_and(~PollHandle::busy(direction), std::memory_order_acq_rel) &
-             ~PollHandle::busy(direction);
+      left = handle->state.fetch_and(~PollHandle::operation(direction), std::memory_order_acq_rel) &
+             ~PollHandle::operation(direction);
     }
   }
   if ((left & PollHandle::kOperations) == 0) close_descriptor(handle->fd);
@@ -130,19 +135,22 @@ void Poller::release(PollHandle* handle) {
 }
 
 int Poller::begin(PollHandle* handle, Direction direction) {
+  const Worker* worker = this_worker();
+  // In a blocking section it cannot be abandoned: it either needs not wait or ends the process.
+  const bool by_thread = worker == nullptr || worker->in_blocking;
+  const std::uint32_t mine = by_thread ? PollHandle::operation(direction) : PollHandle::busy(direction);
   std::uint32_t seen = handle->state.load(std::memory_order_relaxed);
   do {
     if ((seen & PollHandle::kClosed) != 0) return -ECANCELED;
     if ((seen & PollHandle::busy(direction)) != 0) return -EBUSY;
-  } while (!handle->state.compare_exchange_weak(seen, seen | PollHandle::busy(direction), std::memory_order_acquire,
-                                                std::memory_order_relaxed));
+  } while (!handle->state.compare_exchange_weak(seen, seen | mine, std::memory_order_acquire, std::memory_order_relaxed));
   return 0;
 }
 
 void Poller::end(PollHandle* handle, Direction direction) {
   const int fd = handle->fd.load(std::memory_order_relaxed);  // the handle may be somebody else's afterwards
-  const std::uint32_t left =
-      handle->state.fetch_and(~PollHandle::busy(direction), std::memory_order_acq_rel) & ~PollHandle::busy(direction);
+  const std::uint32_t left = handle->state.fetch_and(~PollHandle::operation(direction), std::memory_order_acq_rel) &
+                             ~PollHandle::operation(direction);
   if ((left & PollHandle::kClosed) == 0 || (left & PollHandle::kOperations) != 0) [[likely]] return;
   close_descriptor(fd);
   if ((left & PollHandle::kOwnerless) != 0) recycle(handle);
@@ -165,15 +173,52 @@ std::uint32_t Poller::wait(PollHandle* handle, Direction direction, Reason reaso
     end(handle, direction);
     return kClosed;
   }
-  waiters_.fetch_add(1, std::memory_order_relaxed);
+  std::atomic<std::uint32_t>& count = wait.fiber == nullptr ? waiting_threads_ : waiting_fibers_;
+  count.fetch_add(1, std::memory_order_relaxed);
   const std::uint32_t outcome = park_claimed(reason, static_cast<std::uint64_t>(fd), wait, limit);
-  waiters_.fetch_sub(1, std::memory_order_relaxed);
+  count.fetch_sub(1, std::memory_order_relaxed);
   {
     // Also waits for a waker that is still inside its claim, which lives on this stack.
     std::lock_guard guard(handle->lock);
     if (handle->waiter[direction] == &wait) handle->waiter[direction] = nullptr;
   }
   return outcome;
+}
+
+void Poller::end_abandoned() {
+  waiting_fibers_.store(0, std::memory_order_relaxed);
+  const auto abandoned = [](const PollHandle* handle, Direction direction) {
+    return (handle->state.load(std::memory_order_acquire) & PollHandle::operation(direction)) ==
+           PollHandle::busy(direction);
+  };
+  {
+    std::lock_guard guard(starved_lock_);
+    for (Starved** at = &starved_; *at != nullptr;) {
+      if (!abandoned((*at)->handle, kRead)) {
+        at = &(*at)->next;
+        continue;
+      }
+      *at = (*at)->next;
+      starved_count_.fetch_sub(1, std::memory_order_relaxed);
+    }
+  }
+  PollHandle* handle;
+  {
+    std::lock_guard guard(free_lock_);
+    handle = made_;
+  }
+  for (; handle != nullptr; handle = handle->next_made) {
+    for (const Direction direction : {kRead, kWrite}) {
+      if (!abandoned(handle, direction)) continue;
+      {
+        std::lock_guard guard(handle->lock);
+        handle->waiter[direction] = nullptr;
+        // It may have been woken, and not got to its next attempt.
+        handle->set_ready(direction);
+      }
+      end(handle, direction);
+    }
+  }
 }
 
 bool Poller::starve(Starved& starved) {

@@ -29,6 +29,9 @@ enum Direction : unsigned { kRead = 0, kWrite = 1 };
 struct PollHandle {
   static constexpr std::uint32_t kClosed = 4, kOwnerless = 8, kOperations = 3;
   static constexpr std::uint32_t busy(Direction direction) { return 1u << direction; }
+  // That operation is a thread's, and goes on when the runtime ends.
+  static constexpr std::uint32_t by_thread(Direction direction) { return 16u << direction; }
+  static constexpr std::uint32_t operation(Direction direction) { return busy(direction) | by_thread(direction); }
 
   std::atomic<std::uint32_t> state{0};
   SpinLock lock;
@@ -41,6 +44,7 @@ struct PollHandle {
   std::atomic<Deadline> deadline[2] = {Deadline::max(), Deadline::max()};  // by Direction
   Claim* waiter[2] = {nullptr, nullptr};
   PollHandle* next_free = nullptr;
+  PollHandle* next_made = nullptr;  // of all there are
 
   bool closed() const { return (state.load(std::memory_order_acquire) & kClosed) != 0; }
   bool take_ready(Direction direction) {
@@ -88,11 +92,16 @@ class Poller {
     if (starved_count_.load(std::memory_order_seq_cst) != 0) feed_one();
   }
 
-  // How many fibers wait for sockets.
-  std::uint32_t waiters() const { return waiters_.load(std::memory_order_relaxed); }
+  // The runtime has ended: the operations of its fibers, which will not go on, end here, so that what they waited on
+  // can be used by the next one.
+  void end_abandoned();
 
-  // --- for the scheduler
-  // -----------------------------------------------------------------------------------------------
+  // How many fibers and threads wait for sockets.
+  std::uint32_t waiters() const {
+    return waiting_fibers_.load(std::memory_order_relaxed) + waiting_threads_.load(std::memory_order_relaxed);
+  }
+
+  // --- for the scheduler -------------------------------------------------------------------------------------------
   static constexpr int kMaxEvents = 128;
   // acquire, release, and until when the holder sleeps.
   BasicPollerTurn<StdAtomics> turn;
@@ -111,9 +120,11 @@ class Poller {
   std::atomic<int> epoll_fd_{-1};  // set last of what open() sets
   int event_fd_ = -1;
   std::atomic<bool> interrupted_{false};
-  std::atomic<std::uint32_t> waiters_{0};
+  std::atomic<std::uint32_t> waiting_fibers_{0};
+  std::atomic<std::uint32_t> waiting_threads_{0};
   SpinLock free_lock_;
   PollHandle* free_ = nullptr;
+  PollHandle* made_ = nullptr;  // guarded by free_lock_, too
   std::vector<epoll_event> events_;
   SpinLock starved_lock_;  // taken before that of a handle
   Starved* starved_ = nullptr;

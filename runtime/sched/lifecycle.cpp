@@ -208,6 +208,7 @@ void Scheduler::shut_down() {
   registry_for_each([](Fiber* fiber) {
     if (fiber->record.id != 0) set_state(fiber, FIBERPROF_FIBER_DEAD);
   });
+  poller_.end_abandoned();
   std::lock_guard guard(lock_);
   for (unsigned i = 0; i < processor_count_; ++i) {
     Processor* processor = processors_[i].get();

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // How waits on sockets end before what they wait for: limits, cancellation, close; and misuse.
 #include "runtime/net_fixture.h"
+#include "sched/scheduler.h"
 
+#include <fcntl.h>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -264,6 +266,42 @@ TEST_P(NetLimits, ConnectGivesUpOnALimit) {
     stop.cancel();
     EXPECT_EQ(connecting.join(), -ECANCELED);
   });
+}
+
+// A socket may outlive the run in which a fiber was left waiting for it.
+TEST_P(NetLimits, WhatFibersWereLeftWaitingForIsFreeInTheNextRun) {
+  auto [one, other] = fiber::UnixStream::pair();
+  auto listener = fiber::UnixListener::listen(abstract_name("left"));
+  ASSERT_TRUE(listener) << listener.error();
+  const auto waiters = [] { return fiber::detail::Scheduler::instance().poller().waiters(); };
+  // Parked, or woken and perhaps not run any more.
+  for (const bool woken : {false, true}) {
+    run([&] {
+      static fiber::CancelSource stop;
+      stop = fiber::with_cancel();
+      fiber::go([&at = one] { at.read(&byte, 1, stop.context()); });
+      fiber::go([&] { listener.accept(stop.context()); });
+      await_waiting(FIBERPROF_REASON_IO_READ, one.fd());
+      await_waiting(FIBERPROF_REASON_IO_ACCEPT, listener.fd());
+      EXPECT_EQ(waiters(), 2u);
+      if (woken) stop.cancel();
+    });
+    EXPECT_EQ(waiters(), 0u);
+    run([&, &at = one, &peer = other] {
+      EXPECT_EQ(peer.write("x", 1), 1);
+      EXPECT_EQ(at.read(&byte, 1), 1);
+      auto client = fiber::UnixStream::connect(abstract_name("left"));
+      EXPECT_TRUE(listener.accept());
+    });
+  }
+  // And it can be closed, and its number used again.
+  const int number = one.fd();
+  run([&at = one] {
+    fiber::go([&] { at.read(&byte, 1); });
+    await_waiting(FIBERPROF_REASON_IO_READ, at.fd());
+  });
+  one.close();
+  EXPECT_EQ(fcntl(number, F_GETFD), -1);
 }
 
 TEST(NetMisuse, WaitingWhereNobodyWouldEndItIsAMessage) {
