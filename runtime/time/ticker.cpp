@@ -12,14 +12,19 @@ namespace fiber::detail {
 // Two locks in order: `lock` keeps those apart who set and stop; the heap's, under which `expired` runs, keeps them
 // apart from that.
 struct Alarm : detail::Timer {
-  explicit Alarm(std::function<void()> start) : spawn(std::move(start)) {
-    if (!spawn) channel.emplace(1);
+  explicit Alarm(std::function<void()> start) {
+    if (start) {
+      spawn = std::make_shared<const std::function<void()>>(std::move(start));
+    } else {
+      channel.emplace(1);
+    }
     expired = [](detail::Timer& timer) { static_cast<Alarm&>(timer).go_off(); };
   }
 
   void go_off() {
     if (spawn) {
-      spawn();
+      // It copies the user's function, which may do anything.
+      heap->after_firing([function = spawn] { (*function)(); });
       return;
     }
     if (period == 0) announce(0);
@@ -37,7 +42,7 @@ struct Alarm : detail::Timer {
   }
 
   SpinLock lock;
-  std::function<void()> spawn;
+  std::shared_ptr<const std::function<void()>> spawn;  // shared with a start that stop() has come too late for
   std::optional<Channel<Deadline>> channel;
 };
 

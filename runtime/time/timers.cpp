@@ -83,7 +83,8 @@ bool disarm(Timer& timer) { return timer.heap != nullptr && timer.heap->disarm_h
 
 bool TimerHeap::fire(std::uint64_t now) {
   if (earliest() > now) return false;
-  std::lock_guard guard(lock_);
+  std::vector<std::function<void()>> afterwards;
+  std::unique_lock guard(lock_);
   bool any = false;
   while (!heap_.empty() && heap_.front().when <= now) {
     Timer* timer = heap_.front().timer;
@@ -99,6 +100,9 @@ bool TimerHeap::fire(std::uint64_t now) {
     any = true;
   }
   if (any) publish_earliest();
+  afterwards.swap(after_firing_);
+  guard.unlock();
+  for (const auto& action : afterwards) action();
   return any;
 }
 

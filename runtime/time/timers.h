@@ -9,6 +9,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "sched/spinlock.h"
@@ -21,7 +23,8 @@ class TimerHeap;
 struct Timer {
   static constexpr std::size_t kUnarmed = ~std::size_t{0};
   std::uint64_t when = 0;  // CLOCK_MONOTONIC ns
-  // Called once it is due, on any worker, under the heap's lock: it must not wait, and must not arm or disarm a timer.
+  // Called once it is due, on any worker, under the heap's lock: it must not wait, arm or disarm a timer, or call what
+  // is not the runtime's own. What does such things it gives to heap->after_firing().
   void (*expired)(Timer& timer) = nullptr;
   // Not 0: goes off again that long after, and so on, until disarmed; times that have passed meanwhile are left out.
   std::uint64_t period = 0;
@@ -38,6 +41,8 @@ class alignas(64) TimerHeap {
   bool arm(Timer& timer);
   // Fires everything due at `now`, in the order of time. Any worker. Returns whether anything was.
   bool fire(std::uint64_t now);
+  // For `expired`: to be called as soon as the lock is free, on the same thread. The timer may be gone by then.
+  void after_firing(std::function<void()> action) { after_firing_.push_back(std::move(action)); }
   // Forgets all timers: their run is over. They are unarmed afterwards, and never expire.
   void clear();
   // When the next one is due, or kNever; one relaxed load, may be a moment old.
@@ -60,6 +65,7 @@ class alignas(64) TimerHeap {
 
   std::atomic<std::uint64_t> earliest_{kNever};
   SpinLock lock_;
+  std::vector<std::function<void()>> after_firing_;
   std::vector<Entry> heap_;  // 4-ary: half as deep as a binary one
 };
 

@@ -167,6 +167,23 @@ TEST_P(Alarms, ManyTimersAndTheirFibers) {
   });
 }
 
+// What a timer starts is copied for its fiber, and a copy may use timers too.
+TEST_P(Alarms, CopyingTheFunctionMayUseTimers) {
+  struct Copied {
+    explicit Copied(fiber::Timer& to_reset, fiber::Sender<int> to_send_to) : other(&to_reset), done(to_send_to) {}
+    Copied(const Copied& copied) : other(copied.other), done(copied.done) { other->reset(1h); }
+    void operator()() { done.send(1); }
+    fiber::Timer* other;
+    fiber::Sender<int> done;
+  };
+  run([] {
+    fiber::Timer other(1h);
+    fiber::Channel<int> done(1);
+    fiber::Timer timer(1ms, Copied(other, done));
+    EXPECT_EQ(*done.receive(), 1);
+  });
+}
+
 TEST_P(Alarms, SelectWaitsForThem) {
   run([] {
     fiber::Timer end(20ms);
