@@ -39,6 +39,8 @@ FIBER_FIELDS = ["id", "sequence", "state", "reason", "arms_len", "resource", "si
 WORKER_TID = 28
 # The target may be damaged: nothing beyond these is believed.
 MOST_SLABS, MOST_PER_SLAB, MOST_WORKERS = 1 << 20, 1 << 16, 1 << 16
+# How deep a signal handler may be for its fiber to be found below it.
+MOST_SIGNAL_FRAMES = 32
 
 # The registers that a suspended fiber's frame record stands for, and how far above it the stack pointer will be. No other
 # register has a value then: the caller has saved what it needs.
@@ -244,16 +246,34 @@ def check_stack(fiber):
                            "guard pages; a core file that the kernel writes has it.")  # fmt: skip
 
 
+def thread_under(registry, fiber):
+    """Switches to the thread that is on the fiber's stack; None when there is none. Its state does not tell: a fiber
+    counts as running from shortly before the switch to it, and as parked from shortly before the one away from it."""
+    thread = registry.thread_of(fiber)
+    if thread is None:
+        return None
+    before = gdb.selected_thread()
+    thread.switch()
+    stack_pointer = registers()[0]
+    frame = gdb.newest_frame()
+    # What an overflow or another signal ran first may be on a stack of its own, above the fiber's frames.
+    for _ in range(MOST_SIGNAL_FRAMES if fiber.state in (RUNNING, BLOCKING) else 1):
+        if frame is None:
+            break
+        if fiber.stack_low <= int(frame.read_register(stack_pointer)) < fiber.stack_high:
+            return thread
+        frame = frame.older()
+    if before is not None and before.is_valid():
+        before.switch()
+    return None
+
+
 def select(registry, fiber):
-    """Selects the fiber's innermost frame."""
-    if fiber.state in (RUNNING, BLOCKING):
-        unwinder.choose(None)
-        thread = registry.thread_of(fiber)
-        if thread is None:
-            raise gdb.GdbError(f"{fiber.title()}: its thread is not there.")
-        thread.switch()
+    """Selects the fiber's innermost frame; returns whether that is a thread's."""
+    unwinder.choose(None)
+    if thread_under(registry, fiber) is not None:
         gdb.newest_frame().select()
-        return
+        return True
     check_stack(fiber)
     unwinder.choose(fiber)
     frame = gdb.newest_frame().older()
@@ -261,6 +281,7 @@ def select(registry, fiber):
         unwinder.choose(None)
         raise gdb.GdbError(f"{fiber.title()}: its stack cannot be unwound.")
     frame.select()
+    return False
 
 
 def is_backtrace(command):
@@ -273,8 +294,7 @@ def run_on(registry, fiber, command):
     frame = gdb.selected_frame() if chosen is None and thread is not None else None
     level = frame.level() if frame is not None else 0
     try:
-        select(registry, fiber)
-        on_thread = fiber.state in (RUNNING, BLOCKING)
+        on_thread = select(registry, fiber)
         if on_thread or not is_backtrace(command):
             gdb.execute(command)
         else:
