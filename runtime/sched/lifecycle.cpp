@@ -98,11 +98,28 @@ unsigned processor_count() {
 
 namespace detail {
 
+namespace {
+
+// At the end of a process that looks for leaks. A fiber that may go on meanwhile may use more of its stack than now.
+void tell_of_stacks_left() {
+  const bool running = Scheduler::instance().running();
+  registry_for_each([running](Fiber* fiber) {
+    if (fiber->record.id == 0) return;
+    sanitizer::stack_left(running ? fiber->stack.low : reinterpret_cast<std::byte*>(fiber->record.sp), fiber->stack.high);
+  });
+}
+
+}  // namespace
+
 void Scheduler::run(const Options& options, std::function<void()> main_fiber) {
   if (this_worker() != nullptr) fatal("fiber::run called from a fiber");
   if (running_.exchange(true)) fatal("fiber::run called while the runtime runs already");
   options_ = options;
   processor_count_ = options.processors;
+  if constexpr (sanitizer::kLooksForLeaks) {
+    static const bool told = std::atexit(tell_of_stacks_left) == 0;
+    static_cast<void>(told);
+  }
   asymmetric_init();
   seeded::start(options.seed);
   if (!poller_.open()) fatal("cannot set up epoll: %s", std::strerror(errno));

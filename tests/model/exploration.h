@@ -13,6 +13,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "context/sanitizer.h"
 #include "explorer.h"
 
 namespace model {
@@ -52,6 +53,7 @@ struct Thread {
   std::function<void()> body;
   std::unique_ptr<std::byte[]> stack{new std::byte[kStackSize]};
   std::uintptr_t context = 0;
+  [[no_unique_address]] fiber::detail::SanitizerStack sanitizer;
   View view, acquirable, released;  // acquirable: by the next fence; released: at the last one
   std::uint64_t history = 0;
   unsigned steps = 0;
@@ -133,6 +135,7 @@ class Explorer {
   std::unordered_set<std::uint64_t> seen_;
   Result result_;
   std::uintptr_t scheduler_ = 0;
+  [[no_unique_address]] fiber::detail::SanitizerStack sanitizer_;  // of the scheduler's stack
   bool over_ = false, tracing_ = false;
   std::string trace_;
   alignas(128) std::array<std::byte, kStateSize> state_;

@@ -15,9 +15,12 @@
 
 namespace model {
 
+namespace sanitizer = fiber::detail::sanitizer;
+
 Explorer* explorer = nullptr;
 
 void Explorer::enter() {
+  sanitizer::arrived(explorer->thread_->sanitizer);
   explorer->thread_->body();
   explorer->thread_->ended = true;
   explorer->end_of_run();
@@ -26,6 +29,7 @@ void Explorer::enter() {
 // Back to the scheduler, not to return.
 void Explorer::end_of_run() {
   std::uintptr_t abandoned;
+  sanitizer::leave(thread_->sanitizer, sanitizer_, true);
   fiber::fiber_switch(&abandoned, scheduler_);
   std::abort();
 }
@@ -51,6 +55,7 @@ void Explorer::add_thread(const char* name, std::function<void()> body) {
   thread.ended = thread.paused = false;
   thread.awaited = thread.last_loaded = -1;
   thread.waits_for = nullptr;
+  sanitizer::fiber_born(thread.sanitizer, {thread.stack.get(), thread.stack.get() + kStackSize});
   // As make_context does, but for another entry: `enter` begins like a function that was called.
   std::uintptr_t top = reinterpret_cast<std::uintptr_t>(thread.stack.get() + kStackSize) & ~std::uintptr_t{15};
 #if defined(__x86_64__)
@@ -81,7 +86,9 @@ void Explorer::step() {
   if (!in_thread()) return;
   if (options_->sequential && thread_->sections > 0 && thread_->awaited < 0) return;
   if (++thread_->steps > options_->max_steps) fail("a thread went round in circles");
+  sanitizer::leave(thread_->sanitizer, sanitizer_, false);
   fiber::fiber_switch(&thread_->context, scheduler_);
+  sanitizer::arrived(thread_->sanitizer);
 }
 
 bool Explorer::enabled(const Thread& thread) const {
@@ -185,7 +192,9 @@ void Explorer::run_once(const std::function<void(Scenario&)>& setup) {
       break;
     }
     thread_ = &threads_[able[static_cast<std::size_t>(choose(count))]];
+    sanitizer::leave(sanitizer_, thread_->sanitizer, false);
     fiber::fiber_switch(&scheduler_, thread_->context);
+    sanitizer::arrived(sanitizer_);
     thread_ = nullptr;
   }
   if (!over_) {
@@ -197,6 +206,7 @@ void Explorer::run_once(const std::function<void(Scenario&)>& setup) {
 
 Result Explorer::explore(const Options& options, const std::function<void(Scenario&)>& setup, const char* replay) {
   options_ = &options;
+  sanitizer::thread_started(sanitizer_);
   if (replay != nullptr) {
     tracing_ = true;
     for (const char* digit = replay; *digit != 0; ++digit) {

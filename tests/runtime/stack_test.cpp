@@ -13,16 +13,16 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Writes to the stack from `start` down to `bytes` below it, and returns how many bytes that were.
-[[gnu::noinline]] std::size_t use_stack(const volatile char* start, std::size_t bytes) {
+// Writes to the stack from `start` down to `bytes` below it, and returns how many bytes that were. Frame addresses, not
+// those of variables, which AddressSanitizer may put elsewhere.
+[[gnu::noinline]] std::size_t use_stack(const char* start, std::size_t bytes) {
   volatile char frame[1024];
   memset(const_cast<char*>(frame), 1, sizeof(frame));
-  const auto used = static_cast<std::size_t>(start - frame);
+  const auto used = static_cast<std::size_t>(start - static_cast<const char*>(__builtin_frame_address(0)));
   return used >= bytes ? used : std::max(used, use_stack(start, bytes)) + frame[9] - 1u;
 }
 [[gnu::noinline]] std::size_t use_stack(std::size_t bytes) {
-  volatile char here = 0;
-  return use_stack(&here, bytes);
+  return use_stack(static_cast<const char*>(__builtin_frame_address(0)), bytes);
 }
 
 // Resident anonymous memory of this process, bytes.
