@@ -101,8 +101,12 @@ class FIBER_API WaitGroup {
   void add(std::int64_t count = 1);
   void done() { add(-1); }
 
-  // One thing to be done, as a handle whose end of life is exactly one done(). Move-only; tools count the living ones,
-  // so prefer it to add() and done(). Any thread.
+  // One thing to be done, as a handle whose end of life is exactly one done(). Move-only. Any thread.
+  //
+  // Prefer it to add() and done(), for it tells tools who the waiters wait for: they know how many are alive, and can
+  // find them, for a living token is one word, the address of its group, wherever it was moved to, and one that was
+  // moved from or done() is zero. There is no record of who holds one, since a token in one fiber's frame may be used
+  // by another; what tells is from where it can be reached (fiberprof_wait_group in fiberprof/registry.h).
   class [[nodiscard]] Token {
    public:
     Token() = default;
@@ -134,6 +138,7 @@ class FIBER_API WaitGroup {
 
  private:
   friend struct detail::Layout;
+  void add_locked(std::int64_t count);
   void token_done();
   detail::Object object_;
   std::atomic<std::int64_t> tokens_{0};

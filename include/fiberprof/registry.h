@@ -180,9 +180,16 @@ struct fiberprof_waiter {
   uint64_t next;   /* address of the next one; 0: none */
 };
 
+/*
+ * A token is a word of the program's memory that holds the address of its wait group, from its birth to its end; so do
+ * other pointers to the group. Every one of them has to end before the count is zero. So if `tokens` equals `count`, and
+ * the memory that those who may still run can reach holds fewer such words than there are tokens, then one token at
+ * least has nobody left who could end it, and the waiters wait for ever.
+ */
 struct fiberprof_wait_group {
   struct fiberprof_object object;
-  int64_t tokens; /* how much of `count` will be done by the end of a token's life; the rest is done() somewhere */
+  int64_t tokens; /* how much of `count` will be done by the end of a token's life, at most `count` at any time; the
+                     rest is done() somewhere */
 };
 
 struct fiberprof_channel {

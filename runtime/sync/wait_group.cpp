@@ -8,16 +8,23 @@ namespace fiber {
 using namespace detail;
 
 void WaitGroup::add(std::int64_t count) {
-  seeded::sync_point();
-  std::int64_t before = object_.count.load(std::memory_order_relaxed);
-  std::int64_t after = 0;
-  // Reaching zero happens under the lock: a waiter that then finds zero, and destroys the group, has waited for the
-  // last access.
-  while (!__builtin_add_overflow(before, count, &after) && after > 0) {
-    if (object_.count.compare_exchange_weak(before, after, std::memory_order_acq_rel)) return;
+  if (!seeded::on()) [[likely]] {
+    std::int64_t before = object_.count.load(std::memory_order_relaxed);
+    std::int64_t after = 0;
+    while (!__builtin_add_overflow(before, count, &after) && after > 0) {
+      if (object_.count.compare_exchange_weak(before, after, std::memory_order_acq_rel)) return;
+    }
   }
+  add_locked(count);
+}
+
+// Reaching zero happens under the lock: a waiter that then finds zero, and destroys the group, has waited for the last
+// access. Apart, because its frame would cost add() 15 instructions; so would that of a yield.
+[[gnu::noinline]] void WaitGroup::add_locked(std::int64_t count) {
+  seeded::sync_point();
   ObjectGuard guard(object_.lock);
-  before = object_.count.fetch_add(count, std::memory_order_acq_rel);
+  const std::int64_t before = object_.count.fetch_add(count, std::memory_order_acq_rel);
+  std::int64_t after = 0;
   if (__builtin_add_overflow(before, count, &after)) bad_count(object_, "counts too much: add", count);
   if (after < 0) bad_count(object_, "has seen more done() than add(): its count would be", after);
   if (after > 0) return;

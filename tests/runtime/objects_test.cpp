@@ -176,6 +176,38 @@ TEST_P(Objects, RwLock) {
   });
 }
 
+// What fiberprof_wait_group promises to those who look for tokens.
+TEST_P(Objects, ATokenIsAWordThatPointsToItsGroup) {
+  run([] {
+    auto* group = immortal<fiber::WaitGroup>();
+    const auto word_of = [](const fiber::WaitGroup::Token& token) {
+      static_assert(sizeof token == sizeof(Address));
+      Address word;
+      std::memcpy(&word, static_cast<const void*>(&token), sizeof word);
+      return word;
+    };
+    fiber::WaitGroup::Token token = group->token();
+    EXPECT_EQ(word_of(token), observe::address(group));
+    fiber::WaitGroup::Token other = std::move(token);
+    EXPECT_EQ(word_of(token), 0u);  // NOLINT(bugprone-use-after-move)
+    EXPECT_EQ(word_of(other), observe::address(group));
+    EXPECT_EQ(OBSERVE(observe::address(group), wait_group, tokens), 1u);
+    other.done();
+    EXPECT_EQ(word_of(other), 0u);
+    EXPECT_EQ(OBSERVE(observe::address(group), wait_group, tokens), 0u);
+
+    // A fiber's token is found on its stack.
+    auto* never = immortal<fiber::Channel<int>>();
+    const std::uint64_t holder = park_one(never->core(), [never, held = group->token()] { never->receive(); });
+    park_one(group, [=] { group->wait(); });
+    EXPECT_EQ(OBSERVE(observe::address(group), wait_group, tokens), 1u);
+    EXPECT_EQ(OBSERVE(observe::address(group), object, count), 1u);
+    std::vector<Address> stack((OBSERVE(slot(holder), fiber, stack_high) - OBSERVE(slot(holder), fiber, sp)) / 8);
+    std::memcpy(stack.data(), reinterpret_cast<const void*>(OBSERVE(slot(holder), fiber, sp)), stack.size() * 8);
+    EXPECT_THAT(stack, testing::Contains(observe::address(group)));
+  });
+}
+
 TEST_P(Objects, ConditionSemaphoreBarrierOnceAndWaitGroup) {
   run([] {
     auto* mutex = immortal<fiber::Mutex>();
