@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Channels, as in Go: typed, unbuffered or bounded, closable, many senders and receivers.
+//
+// Values leave a channel in the order in which they were sent. Those who wait to send are served in the order of
+// arrival, and so are those who wait to receive; a select has its place among those of each of its channels. Nobody who
+// comes later is served before, but in what order those who were served go on is up to the scheduler.
 #pragma once
 
 #include <cstddef>
