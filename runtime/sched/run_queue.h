@@ -47,9 +47,6 @@ class BasicRunQueue {
     return slots_[head % kCapacity].load(std::memory_order_relaxed);
   }
 
-  // Owner only. Takes the older half off a full ring, to move it to the global queue. Returns how many went to `out`.
-  std::uint32_t pop_half(Element* out) { return grab(out); }
-
   // Any thread. Moves the older half of this queue into `thief`, whose owner is the caller, and returns one of them to
   // run. `thief` must be empty.
   Element steal_into(BasicRunQueue& thief) {

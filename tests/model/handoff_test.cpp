@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Thread handoff under every interleaving: a worker in a blocking section, the monitor that takes its processor, and
 // the end of the runtime. A model of Scheduler::blocking_begin, blocking_end, retake (scheduler.cpp) and of the loop
-// over workers in shut_down (lifecycle.cpp), access by access; what becomes of the processor afterwards is in
-// idle_model.h.
+// over workers in shut_down (lifecycle.cpp), access by access. Whoever gets the processor that was taken enters a
+// section at once, so that there is another one's word to be taken for the worker's; what else becomes of a processor is
+// in idle_model.h.
 #include <gtest/gtest.h>
 
 #include "report.h"
@@ -11,18 +12,17 @@ namespace {
 
 using namespace model;
 
-enum class Bug { none, end_without_lock, retake_without_token };
+enum class Bug { none, end_without_lock, retake_without_token, anybodys_section };
 
 struct Handoff {
   const Bug bug;
   Lock lock;                       // lock_
   Atomic<bool> stopping;           // stopping_
   Atomic<std::uint64_t> blocking;  // Processor::blocking
-  Atomic<bool> in_blocking;        // Worker::in_blocking
   Plain<bool> processor_taken;     // Worker::processor_taken, guarded by the lock
-  Atomic<std::uint64_t> token;     // Worker::blocking_token
   Atomic<bool> has_ended;          // Worker::exited
   Atomic<bool> settled;            // not of the runtime: nothing more will happen to the worker
+  static constexpr std::uint64_t kWorker = std::uint64_t{1} << 32, kOther = std::uint64_t{2} << 32;  // index + 1
   Plain<int> user{0};              // the processor itself: whoever owns it writes to it
   int sections = 0, taken = 0, abandoned = 0, detached = 0;
 
@@ -38,13 +38,10 @@ struct Handoff {
   Ended section(std::uint64_t number) {
     use(1);
     // blocking_begin
-    in_blocking.store(true, std::memory_order_relaxed);
-    token.store(number, std::memory_order_relaxed);
-    blocking.store(number, std::memory_order_seq_cst);
+    blocking.store(kWorker | number, std::memory_order_seq_cst);
     // blocking_end
-    std::uint64_t expected = number;
+    std::uint64_t expected = kWorker | number;
     if (blocking.compare_exchange_strong(expected, 0, std::memory_order_acq_rel)) {
-      in_blocking.store(false, std::memory_order_relaxed);
       use(1);
       ++sections;
       return Ended::kept;
@@ -56,15 +53,14 @@ struct Handoff {
     }
     processor_taken.set(false);
     if (bug != Bug::end_without_lock) lock.unlock();
-    in_blocking.store(false, std::memory_order_relaxed);
     ++sections;
     return Ended::lost;
   }
 
-  // The monitor's look, and its taking of a section that it has seen before.
+  // The monitor's look, and its taking of a section that it has seen before; the other one's is short.
   void retake() {
     std::uint64_t seen = blocking.load(std::memory_order_acquire);
-    if (seen == 0) return;
+    if (seen == 0 || (seen & kOther) != 0) return;
     lock.lock();
     bool mine = true;
     if (bug == Bug::retake_without_token) {
@@ -77,7 +73,9 @@ struct Handoff {
       ++taken;
     }
     lock.unlock();
-    if (mine) use(2);
+    if (!mine) return;
+    use(2);
+    blocking.store(kOther | 1, std::memory_order_seq_cst);
   }
 
   // shut_down: one look at the worker. True: it has ended, or is left behind.
@@ -85,10 +83,11 @@ struct Handoff {
     if (has_ended.load(std::memory_order_acquire)) return true;
     lock.lock();
     bool left_behind = processor_taken.get();
-    if (!left_behind && in_blocking.load(std::memory_order_relaxed)) {
-      std::uint64_t expected = token.load(std::memory_order_relaxed);
-      left_behind = expected != 0 && blocking.compare_exchange_strong(expected, 0, std::memory_order_acq_rel);
-      if (left_behind) processor_taken.set(true);
+    if (!left_behind) {
+      std::uint64_t seen = blocking.load(std::memory_order_acquire);
+      const bool its_own = bug == Bug::anybodys_section ? seen != 0 : (seen & kWorker) != 0;
+      left_behind = its_own && blocking.compare_exchange_strong(seen, 0, std::memory_order_acq_rel);
+      processor_taken.set(left_behind);
     }
     lock.unlock();
     if (left_behind) ++detached;
@@ -144,4 +143,5 @@ TEST(HandoffModel, AProcessorHasOneOwner) {
 TEST(HandoffModel, FindsTheBugsPutIn) {
   expect_found("retake without its token", handoff_scenario(false, Bug::retake_without_token), "a data race");
   expect_found("an end without the lock", handoff_scenario(false, Bug::end_without_lock), "a data race");
+  expect_found("another one's section", handoff_scenario(true, Bug::anybodys_section), "a worker was left behind");
 }

@@ -28,11 +28,7 @@ struct Ring {
     written[item].set(item);
     ++pushed;
     if (queue.push(item)) return;
-    // As the scheduler does with a full ring: half of it, and the new one, go elsewhere.
-    unsigned half[Capacity / 2];
-    const std::uint32_t count = queue.pop_half(half);
-    for (std::uint32_t i = 0; i < count; ++i) take(half[i]);
-    take(item);
+    take(item);  // with a full ring it goes elsewhere
   }
   void take(unsigned item) {
     if (item == 0) return;
