@@ -174,7 +174,7 @@ class Monitor {
   void overrun([[maybe_unused]] Processor& processor, [[maybe_unused]] std::uint64_t ns) {
 #ifndef FIBER_NO_PROBES
     if (!FIBERPROF_ENABLED(overrun)) return;
-    const Worker* worker = processor.worker;  // workers are never freed
+    const Worker* worker = processor.worker.load(std::memory_order_acquire);  // workers are never freed
     if (worker == nullptr) return;
     const std::uint64_t id = __atomic_load_n(&worker->record.current_fiber, __ATOMIC_RELAXED);
     if (id != 0) fiberprof_site_overrun(id, ns, __atomic_load_n(&worker->record.fiber_entry, __ATOMIC_RELAXED));

@@ -41,7 +41,7 @@ struct SmallBlocks {
 
 struct alignas(128) Processor {
   fiberprof_processor record{};
-  Worker* worker = nullptr;
+  std::atomic<Worker*> worker{nullptr};  // the monitor looks, too
   LocalQueue queue;
   std::uint32_t tick = 0;           // scheduling decisions taken
   // Its owner's, but the monitor looks. Above 1: so many readied fibers less one go without waking anybody
@@ -73,7 +73,7 @@ struct alignas(128) Processor {
     queue.reset(thieves);
     blocking.store(0, std::memory_order_relaxed);
     record = {};
-    worker = nullptr;
+    worker.store(nullptr, std::memory_order_relaxed);
     tick = set_aside = 0;
     wakes_to_skip.store(0, std::memory_order_relaxed);
     free = {};

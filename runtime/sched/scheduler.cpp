@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Queues, switching and blocking sections. How idle workers look for work and sleep is in idle.cpp; start and end are
-// in lifecycle.cpp.
+// Queues, switching and blocking sections. How workers are woken, look for work and sleep is in wake.cpp,
+// look.cpp and idle.cpp; start and end are in lifecycle.cpp.
 #include "sched/scheduler.h"
 
 #include <algorithm>
@@ -99,13 +99,13 @@ void Scheduler::finish_switch_slow(Worker* worker, AfterSwitch::Kind kind, void*
 
 Fiber* Scheduler::allocate_fiber() {
   Worker* worker = this_worker();
-  if (worker == nullptr || worker->processor == nullptr || worker->in_blocking) {
+  if (worker == nullptr || worker->local == nullptr) {
     FiberBatch batch = pool_.take();
     Fiber* fiber = batch.head;
     pool_.give({fiber->next, batch.count - 1});
     return fiber;
   }
-  Processor* processor = worker->processor;
+  Processor* processor = worker->local;
   if (processor->free.head == nullptr) [[unlikely]] processor->free = pool_.take();
   Fiber* fiber = processor->free.head;
   processor->free.head = fiber->next;
@@ -249,9 +249,9 @@ bool Scheduler::retake(Processor* processor, std::uint64_t token) {
   {
     std::lock_guard guard(lock_);
     if (!processor->blocking.compare_exchange_strong(token, 0, std::memory_order_acq_rel)) return false;
-    Worker* from = processor->worker;
+    Worker* from = processor->worker.load(std::memory_order_relaxed);
     from->processor_taken = true;
-    processor->worker = nullptr;
+    processor->worker.store(nullptr, std::memory_order_relaxed);
     processor->handoff_why = FIBERPROF_HANDOFF_BLOCKING;
     processor->handoff_fiber = from->record.current_fiber;
   }

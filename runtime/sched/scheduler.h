@@ -101,6 +101,8 @@ class Scheduler {
   bool wake_for_idle_processor();
   void wake_for_next(Processor* processor);
   void skipping_begins();
+  void wake_was_in_vain();
+  void wake_was_worth_it();
   Fiber* find_runnable(Worker* worker);
   Fiber* look_once(Worker* worker);
   Fiber* look_seeded(Worker* worker);

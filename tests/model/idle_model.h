@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A model of how workers fall asleep and are woken: runtime/sched/idle.cpp, function by function and in its order of
-// accesses. The poller's turn is the code itself (net/poller_turn.h). What differs is said at each function:
+// A model of how workers fall asleep and are woken: runtime/sched/wake.cpp, look.cpp and idle.cpp, function by function
+// and in their order of accesses. The poller's turn is the code itself (net/poller_turn.h). What differs is said at each
+// function:
 //
 //   - a run queue is a number of fibers (the queue itself: run_queue_test.cpp), a fiber only counts that it has run;
 //   - lists are sets of bits, under the same lock;
@@ -239,7 +240,10 @@ struct IdleModel {
         spinning.fetch_sub(1, std::memory_order_acq_rel);
       }
       Atomics::fence(std::memory_order_seq_cst);
-      if (bug != IdleBug::no_second_look && work_visible() && take_idle_processor(worker)) continue;
+      if (bug != IdleBug::no_second_look && work_visible() && take_idle_processor(worker)) {
+        start_spinning(worker);
+        continue;
+      }
       forget_at(3, number);
       if (!sleep_in_poller(number)) sleep_on_futex(number);
     }
