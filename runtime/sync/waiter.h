@@ -22,6 +22,7 @@ struct Waiter {
   std::uint32_t outcome = 0;  // what to claim then
   bool queued = false;
   bool success = false;     // set by the waker, under the object's lock
+  bool writing;             // rwlocks: what it wants to do; nobody else sets it, which would cost every wait a store
   void* element = nullptr;  // channels: where the value goes to or comes from
   std::uint64_t since = 0;  // mutexes: when it began to wait, ns
 

@@ -261,6 +261,7 @@ void forget(std::uint64_t place, std::uint64_t state) {
 
 void split() {
   Thread* thread = explorer->thread_;
+  if (thread == nullptr) return;
   const int sections = std::exchange(thread->sections, 0);
   explorer->step();
   thread->sections = sections;

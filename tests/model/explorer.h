@@ -93,6 +93,7 @@ Result explore(const Options& options, const std::function<void(Scenario&)>& set
 
 // Ends the run as failed.
 void check(bool holds, const char* what);
+// Inside a critical section that is one step (see Lock): here it is not.
 void split();
 // A loop that waits for another thread to store to what this thread has loaded last.
 void pause();
@@ -175,6 +176,12 @@ class Atomic {
           return detail::to_value(static_cast<T>(detail::from_value<T>(old) - detail::from_value<T>(operand)));
         },
         value, order);
+  }
+  T fetch_or(T value, std::memory_order order = std::memory_order_seq_cst) {
+    return modify([](detail::Value old, detail::Value operand) { return old | operand; }, value, order);
+  }
+  T fetch_and(T value, std::memory_order order = std::memory_order_seq_cst) {
+    return modify([](detail::Value old, detail::Value operand) { return old & operand; }, value, order);
   }
   bool compare_exchange_strong(T& expected, T desired, std::memory_order success, std::memory_order failure) {
     detail::Value value = detail::to_value(expected);

@@ -1,51 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The mutex under every interleaving of a few threads: what happens to its state (runtime/sync/mutex_state.h and
-// wait_queue.h) and how a wait with a limit ends (runtime/sched/claim.h) are the code itself; the loop around them is
-// that of mutex.cpp and wait_in_claimed. One at a time is inside and sees what the one before did there, nobody waits
-// for ever, and who was made to wait too long is not overtaken once more.
+// The mutex under every interleaving of a few threads: what happens to its state (runtime/sync/mutex_state.h) is the
+// code itself, as is most of waiter_model.h; the loop around it is that of mutex.cpp. One at a time is inside and sees
+// what the one before did there, nobody waits for ever, and who was made to wait too long is not overtaken once more.
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
 #include "report.h"
-#include "sched/claim.h"
 #include "sync/mutex_state.h"
+#include "waiter_model.h"
 
 namespace model {
-
-using Claim = fiber::detail::BasicClaim<Atomics>;
-
-// A fiber or thread as far as it waits.
-struct Sleeper {
-  Atomic<int> awake{0};
-  void park() { awake.await(1, "to be made runnable", 0); }
-  void ready() { check(awake.exchange(1, std::memory_order_acq_rel) == 0, "somebody was readied twice"); }
-};
-
-template <class Flag>
-struct MutexWaiter {
-  MutexWaiter(std::uint64_t whose, int start, Sleeper& its_sleeper) : self(whose), since(start), sleeper(its_sleeper) {}
-  const std::uint64_t self;
-  const int since;
-  Sleeper& sleeper;
-  Plain<MutexWaiter*> next{nullptr}, previous{nullptr};
-  Plain<bool> queued{false};
-  Flag success{false};
-  Claim* wait = nullptr;  // does not change while others can see the waiter
-  std::uint64_t id() const { return self; }
-};
-
-// As claim() and win_waiter().
-inline bool end_wait(Claim& claim, Sleeper& sleeper, std::uint32_t outcome) {
-  const Claim::Attempt attempt = claim.attempt(outcome);
-  if (attempt == Claim::Attempt::won_parked) sleeper.ready();
-  return attempt != Claim::Attempt::lost;
-}
-template <class Flag>
-bool win_waiter(MutexWaiter<Flag>& waiter) {
-  return waiter.wait == nullptr || end_wait(*waiter.wait, waiter.sleeper, 0);
-}
 
 // A flag that somebody forgets to set, or to take back.
 struct ForgottenFlag : Plain<bool> {
@@ -63,19 +29,16 @@ enum class Bug { none, unlocks_before_it_queues, queues_last, gives_up_when_woke
 namespace {
 
 namespace mutex = fiber::detail::mutex;
-using fiber::detail::Place, fiber::detail::remove_waiter;
 
 // `Waking`, `Starving`, `Success`: the types of these flags.
 template <class Waking, class Starving, class Success>
 struct MutexState {
-  using Waiter = MutexWaiter<Success>;
+  using Waiter = ModelWaiter<Success>;
   struct Object {
     Lock lock;
     Atomic<std::int64_t> count{mutex::kFree};
     Atomic<std::uint64_t> owner{0};
-    struct {
-      Plain<Waiter*> head{nullptr}, tail{nullptr};
-    } waiters;
+    ModelQueue<Waiter> waiters;
   } object;
   struct {
     Waking waking{false};
@@ -85,10 +48,7 @@ struct MutexState {
   Plain<unsigned> entered{0};
   Atomic<int> time{0};              // who has waited since an earlier one has waited for too long
   Plain<std::uint64_t> next_in{0};  // who must be the next inside, for it does not give up
-  // the timer
-  Lock timers;
-  Plain<Claim*> armed{nullptr};
-  Plain<std::uint64_t> armed_by{0};
+  ModelTimer timer;
   bool gives_up = false;  // whether somebody may
   // Not part of the state: what happened.
   int inside = 0;
@@ -100,36 +60,6 @@ struct MutexState {
     next_in.set(0);
   }
 
-  // As wait_in. False: the limit came first.
-  bool wait(Waiter& waiter, Place place, bool limited, Bug bug) {
-    if (bug == Bug::unlocks_before_it_queues) {
-      object.lock.unlock();
-      object.lock.lock();
-    }
-    if (!limited) {
-      enqueue_waiter(object.waiters, waiter, place);
-      object.lock.unlock();
-      waiter.sleeper.park();
-      return true;
-    }
-    Claim claim;
-    waiter.wait = &claim;
-    enqueue_waiter(object.waiters, waiter, place);
-    object.lock.unlock();
-    timers.lock();
-    armed.set(&claim);
-    armed_by.set(waiter.self);
-    timers.unlock();
-    if (!claim.claimed() && claim.commit()) waiter.sleeper.park();
-    timers.lock();
-    armed.set(nullptr);
-    timers.unlock();
-    object.lock.lock();
-    if (bug != Bug::keeps_its_place) remove_waiter(object.waiters, waiter);
-    object.lock.unlock();
-    return claim.outcome() == 0;
-  }
-
   // As Mutex::lock.
   bool lock(std::uint64_t self, bool limited, Bug bug) {
     object.lock.lock();
@@ -138,7 +68,8 @@ struct MutexState {
     object.lock.unlock();
     const int since = now();
     for (bool woken = false; !taken;) {
-      Waiter waiter(self, since, sleepers[self]);
+      Waiter waiter(self, sleepers[self]);
+      waiter.since = since;
       object.lock.lock();
       if (mutex::come(object, flags, self, woken, [&] { return now() > since; })) {
         got_in(self);
@@ -146,7 +77,12 @@ struct MutexState {
         break;
       }
       if (woken && now() > since && !limited) next_in.set(self);
-      if (!wait(waiter, woken && bug != Bug::queues_last ? Place::first : Place::last, limited, bug)) return false;
+      if (bug == Bug::unlocks_before_it_queues) {
+        object.lock.unlock();
+        object.lock.lock();
+      }
+      const Place place = woken && bug != Bug::queues_last ? Place::first : Place::last;
+      if (!wait_in(object, waiter, place, limited ? &timer : nullptr, bug != Bug::keeps_its_place)) return false;
       if (waiter.success) break;
       woken = true;
       if (bug == Bug::gives_up_when_woken && limited) return false;
@@ -207,11 +143,7 @@ Result mutex_scenario(const char* name, std::vector<Party> parties, bool clock, 
     }
     if (clock) run.thread("clock", [&state] { state.time.store(1, std::memory_order_relaxed); });
     if (state.gives_up) {
-      run.thread("timer", [&state] {
-        state.timers.lock();
-        if (Claim* claim = state.armed.get()) end_wait(*claim, state.sleepers[state.armed_by.get()], 1);
-        state.timers.unlock();
-      });
+      run.thread("timer", [&state] { state.timer.expire(); });
     }
     run.at_end([&state] {
       check(state.object.count.load() == mutex::kFree && state.object.owner.load() == 0, "it is not free at the end");

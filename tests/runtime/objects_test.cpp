@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
@@ -43,6 +44,15 @@ Address slot(std::uint64_t id) {
     if (OBSERVE(fiber, fiber, id) == id) return fiber;
   }
   return 0;
+}
+
+// Whether the used part of a parked fiber's stack holds that word. The sanitizers' red zones are read too.
+[[gnu::noinline, gnu::no_sanitize("address", "thread")]] bool stack_holds(Address fiber, Address word) {
+  const Address end = OBSERVE(fiber, fiber, stack_high);
+  for (Address at = OBSERVE(fiber, fiber, sp); at < end; at += sizeof word) {
+    if (*reinterpret_cast<const volatile Address*>(at) == word) return true;
+  }
+  return false;
 }
 
 // Ids of the fibers that say they hold that lock for reading.
@@ -202,9 +212,7 @@ TEST_P(Objects, ATokenIsAWordThatPointsToItsGroup) {
     park_one(group, [=] { group->wait(); });
     EXPECT_EQ(OBSERVE(observe::address(group), wait_group, tokens), 1u);
     EXPECT_EQ(OBSERVE(observe::address(group), object, count), 1u);
-    std::vector<Address> stack((OBSERVE(slot(holder), fiber, stack_high) - OBSERVE(slot(holder), fiber, sp)) / 8);
-    std::memcpy(stack.data(), reinterpret_cast<const void*>(OBSERVE(slot(holder), fiber, sp)), stack.size() * 8);
-    EXPECT_THAT(stack, testing::Contains(observe::address(group)));
+    EXPECT_TRUE(stack_holds(slot(holder), observe::address(group)));
   });
 }
 
