@@ -27,10 +27,11 @@ void Scheduler::arm(Timer& timer) {
     if (processor_count_ == 0) fatal("a timer was armed while the runtime is not running (see fiber::run)");
     processor = processors_.front().get();  // never freed
   }
+  const std::uint64_t when = timer.when;  // of a ticker it is another as soon as it is armed
   if (!processor->timers.arm(timer)) return;
   // A worker may sleep in epoll_wait until a later timer; with idle processors it should not miss this one.
   const std::uint64_t sleeps_until = poller_.turn.sleeps_until();
-  if (sleeps_until != 0 && timer.when < sleeps_until) poller_.interrupt();
+  if (sleeps_until != 0 && when < sleeps_until) poller_.interrupt();
 }
 
 std::uint64_t Scheduler::next_timer() const {

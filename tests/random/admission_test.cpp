@@ -200,7 +200,7 @@ class AdmissionPrograms : public testing::TestWithParam<unsigned> {
  protected:
   template <class Object>
   void run() {
-    for (std::uint64_t seed = 1; seed <= 200 && !HasFatalFailure(); ++seed) {
+    for (std::uint64_t seed = 1; seed <= programs(200) && !HasFatalFailure(); ++seed) {
       SCOPED_TRACE("seed " + std::to_string(seed));
       fiber::run(fiber::Options{.processors = GetParam()}, [&] {
         auto program = std::make_unique<Admissions<Object>>(seed);

@@ -322,7 +322,7 @@ INSTANTIATE_TEST_SUITE_P(Processors, LockstepPrograms, testing::Values(1u, 2u, 4
 }  // namespace
 
 TEST_P(LockstepPrograms, ChannelsServeInOrder) {
-  for (std::uint64_t seed = 1; seed <= 300 && !HasFatalFailure(); ++seed) {
+  for (std::uint64_t seed = 1; seed <= programs(300) && !HasFatalFailure(); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     fiber::run(fiber::Options{.processors = GetParam()}, [&] {
       auto program = std::make_unique<Lockstep>(seed);
