@@ -182,9 +182,9 @@ struct fiberprof_waiter {
 
 /*
  * A token is a word of the program's memory that holds the address of its wait group, from its birth to its end; so do
- * other pointers to the group. Every one of them has to end before the count is zero. So if `tokens` equals `count`, and
- * the memory that those who may still run can reach holds fewer such words than there are tokens, then one token at
- * least has nobody left who could end it, and the waiters wait for ever.
+ * other pointers to the group. Every token has to end before the count is zero. So if `tokens` equals `count`, and the
+ * memory that those who may still run can reach holds fewer such words than there are tokens, then one token at least
+ * has nobody left who could end it, and the waiters wait for ever.
  */
 struct fiberprof_wait_group {
   struct fiberprof_object object;
