@@ -13,6 +13,8 @@
  *   - Everywhere else: include it and write
  *         if (FIBERPROF_ENABLED(park)) fiberprof_site_park(id, reason, resource, processor);
  *     Unattached this is one load and a branch not taken; the arguments are not computed.
+ *     A runtime may look less often than that. libfiberrt does for waits, channel operations and locks: a
+ *     processor notices who has attached when it wakes up, or within 8 scheduling decisions.
  *
  * Why a site is a function of its own
  *   Kernels from 6.18 turn a 5-byte nop under a probe into a call, which writes a return address below the stack

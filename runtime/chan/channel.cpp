@@ -29,7 +29,9 @@ Status result_of(const Waiter& waiter) { return waiter.success ? Status::done : 
   Waiter waiter(this_fiber());
   waiter.element = element;
   const Status ended = wait_in_claimed(core->object, queue, waiter, reason, held, limit, Place::last);
-  return ended == Status::done ? result_of(waiter) : ended;
+  if (ended != Status::done) return ended;
+  probe::channel_done(core, reason == Reason::CHAN_SEND, true);
+  return result_of(waiter);
 }
 
 // Waits in `queue` until somebody completes the operation (done) or closes the channel. `held` is that of the channel's
@@ -38,7 +40,8 @@ Status result_of(const Waiter& waiter) { return waiter.success ? Status::done : 
                                                    LockByte& held, const Limit* limit) {
   Fiber* fiber = this_fiber();
   if (limit != nullptr) return wait_for_peer_claimed(core, queue, reason, element, held, *limit);
-  if (fiber == nullptr) [[unlikely]] return wait_for_peer_claimed(core, queue, reason, element, held, {});
+  if (fiber == nullptr) [[unlikely]]
+    return wait_for_peer_claimed(core, queue, reason, element, held, {});
   Waiter waiter(fiber);
   waiter.element = element;
   enqueue_waiter(queue, waiter);
@@ -47,20 +50,19 @@ Status result_of(const Waiter& waiter) { return waiter.success ? Status::done : 
 }
 
 enum class Wait { no, yes };
+// Whether somebody may be listening: not on the way through the bias of a channel's lock (bias_of), which is therefore
+// as fast as it would be without probes.
+enum class Heard { no, yes };
 
 // With the lock released by hand, not by a guard: what a guard's address escapes to made the hot path spill.
-template <Wait wait>
-[[gnu::always_inline]] inline Status send(ChannelCore* core, void* element, const Limit* limit) {
-  if (core == nullptr) [[unlikely]] {
-    return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit == nullptr ? Limit() : *limit);
-  }
+template <Wait wait, Heard heard>
+[[gnu::always_inline]] inline Status send_locked(ChannelCore* core, void* element, const Limit* limit, LockByte& held) {
   Fiber* wake = nullptr;
-  LockByte& held = lock_object_at_entry(core->lock());
   Status result = try_send_locked(core, element, &wake);
   if (result == Status::done) {
     unlock_object(held);
-    probe::channel_done(core, true, wake);
-    if (wake != nullptr) ready_unprobed(wake);
+    if (heard == Heard::yes) probe::channel_done(core, true, false);
+    if (wake != nullptr) ready_next(wake);
     return result;
   }
   if (result == Status::closed) {
@@ -73,30 +75,53 @@ template <Wait wait>
   }
   result = wait_for_peer(core, core->senders(), Reason::CHAN_SEND, element, held, limit);
   if (result == Status::closed) send_on_closed(core);
-  probe::channel_done_blocked(core, true);
   return result;
 }
 
-template <Wait wait>
-[[gnu::always_inline]] inline Status receive(ChannelCore* core, void* element, const Limit* limit) {
-  if (core == nullptr) [[unlikely]] {
-    return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit == nullptr ? Limit() : *limit);
-  }
+template <Wait wait, Heard heard>
+[[gnu::always_inline]] inline Status receive_locked(ChannelCore* core, void* element, const Limit* limit,
+                                                    LockByte& held) {
   Fiber* wake = nullptr;
-  LockByte& held = lock_object_at_entry(core->lock());
-  Status result = try_receive_locked(core, element, &wake);
+  const Status result = try_receive_locked(core, element, &wake);
   if (result == Status::done) {
     unlock_object(held);
-    probe::channel_done(core, false, wake);
-    if (wake != nullptr) ready_unprobed(wake);
+    if (heard == Heard::yes) probe::channel_done(core, false, false);
+    if (wake != nullptr) ready_next(wake);
     return result;
   }
   if (result == Status::closed || wait == Wait::no) {
     unlock_object(held);
     return result;
   }
-  result = wait_for_peer(core, core->receivers, Reason::CHAN_RECV, element, held, limit);
-  probe::channel_done_blocked(core, false);
+  return wait_for_peer(core, core->receivers, Reason::CHAN_RECV, element, held, limit);
+}
+
+enum class Operation { send, receive };
+
+template <Operation operation, Wait wait, Heard heard>
+[[gnu::always_inline]] inline Status operate_locked(ChannelCore* core, void* element, const Limit* limit,
+                                                    LockByte& held) {
+  return operation == Operation::send ? send_locked<wait, heard>(core, element, limit, held)
+                                      : receive_locked<wait, heard>(core, element, limit, held);
+}
+
+template <Operation operation, Wait wait>
+[[gnu::noinline]] Status operate_unbiased(ChannelCore* core, void* element, const Limit* limit, const Worker* worker) {
+  LockByte& held = lock_object_yielding(core->lock(), worker);
+  return operate_locked<operation, wait, Heard::yes>(core, element, limit, held);
+}
+
+template <Operation operation, Wait wait>
+[[gnu::always_inline]] inline Status operate(ChannelCore* core, void* element, const Limit* limit) {
+  if (core == nullptr) [[unlikely]] {
+    return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit == nullptr ? Limit() : *limit);
+  }
+  const Worker* worker = this_worker();
+  if (worker != nullptr && lock_biased<AsymmetricAtomics>(core->lock(), worker->bias)) [[likely]] {
+    return operate_locked<operation, wait, Heard::no>(core, element, limit, core->lock().held);
+  }
+  const Status result = operate_unbiased<operation, wait>(core, element, limit, worker);
+  asm volatile("");  // no tail call: stacks are to show channel_send and the like, for whom the rest is folded away
   return result;
 }
 
@@ -140,16 +165,22 @@ void channel_release(ChannelCore* core, ChannelRight right) {
 
 void send_on_closed(const ChannelCore* core) { fatal("send on closed %s", describe(core->object).c_str()); }
 
-void channel_send(ChannelCore* core, void* element) { send<Wait::yes>(core, element, nullptr); }
-Status channel_try_send(ChannelCore* core, void* element) { return send<Wait::no>(core, element, nullptr); }
+void channel_send(ChannelCore* core, void* element) { operate<Operation::send, Wait::yes>(core, element, nullptr); }
+Status channel_try_send(ChannelCore* core, void* element) {
+  return operate<Operation::send, Wait::no>(core, element, nullptr);
+}
 Status channel_send_limited(ChannelCore* core, void* element, const Limit& limit) {
-  return send<Wait::yes>(core, element, &limit);
+  return operate<Operation::send, Wait::yes>(core, element, &limit);
 }
 
-Status channel_receive(ChannelCore* core, void* element) { return receive<Wait::yes>(core, element, nullptr); }
-Status channel_try_receive(ChannelCore* core, void* element) { return receive<Wait::no>(core, element, nullptr); }
+Status channel_receive(ChannelCore* core, void* element) {
+  return operate<Operation::receive, Wait::yes>(core, element, nullptr);
+}
+Status channel_try_receive(ChannelCore* core, void* element) {
+  return operate<Operation::receive, Wait::no>(core, element, nullptr);
+}
 Status channel_receive_limited(ChannelCore* core, void* element, const Limit& limit) {
-  return receive<Wait::yes>(core, element, &limit);
+  return operate<Operation::receive, Wait::yes>(core, element, &limit);
 }
 
 void channel_close(ChannelCore* core) {

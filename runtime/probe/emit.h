@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Everything the runtime says to a profiler goes through these functions, and each has a twin that is nothing
-// (FIBER_NO_PROBES), so that the rest of the runtime reads, and can be measured, without them. Unattached, each is a
-// load and a branch not taken.
+// (FIBER_NO_PROBES), so that the rest of the runtime reads, and can be measured, without them. Unattached, single
+// events are a load and a branch not taken; waits and channel operations are less.
 #pragma once
 
 #include <fiberprof/probes.h>
@@ -17,36 +17,44 @@ struct ChannelCore;
 namespace fiber::detail::probe {
 
 // --- a wait, from park to resume (runtime/probe/wait.cpp) ------------------------------------------------------------
-[[gnu::cold, gnu::noinline]] void parked_slow(Fiber* fiber, Processor* processor);
-[[gnu::cold, gnu::noinline]] void woken_slow(Fiber* fiber);
-[[gnu::cold, gnu::noinline]] void resumed_slow(Fiber* fiber);
+// Unattached, and for waits that the sampled tier has not drawn, a park and a resume cost nothing: whether anybody is
+// attached, and which wait is drawn, is part of the slow scheduling decisions (sched/decision.cpp). A processor
+// therefore notices an attachment when it wakes up, or after kTickDecisions decisions.
 
-// The fiber's record already says for what and on what; it is about to leave `processor`.
-// Returns whether anybody is attached.
-inline bool parked(Fiber* fiber, Processor* processor) {
-  if (!FIBERPROF_ANY_WAIT_PROBE()) return false;
-  parked_slow(fiber, processor);
-  return true;
+// `fiber` is leaving `processor`, perhaps to wait, in the first slow decision after `passed` decisions in all. Returns
+// after how many the next has to be slow.
+[[gnu::cold, gnu::noinline]] std::uint32_t decision_slow(Fiber* fiber, Processor* processor, std::uint32_t passed);
+inline std::uint32_t decision(Fiber* fiber, Processor* processor, std::uint32_t passed) {
+  return FIBERPROF_ANY_WAIT_OR_CHANNEL_PROBE() ? decision_slow(fiber, processor, passed) : ~std::uint32_t{0};
 }
+[[gnu::cold, gnu::noinline]] void woken_slow(Fiber* fiber, std::uint64_t clock);
+[[gnu::cold, gnu::noinline]] void resumed_slow(Fiber* fiber, bool of_channel);
+
 // On the waker's stack, before the fiber is in any queue.
-inline void woken(Fiber* fiber) {
-  if (FIBERPROF_ANY_WAIT_PROBE()) woken_slow(fiber);
+[[gnu::always_inline]] inline void woken(Fiber* fiber, std::uint64_t clock) {
+  if (fiber->quiet_since != clock) [[unlikely]]
+    woken_slow(fiber, clock);
 }
-// On the fiber's own stack, as the last thing of its wait.
-inline void resumed(Fiber* fiber) {
-  if (FIBERPROF_ANY_WAIT_PROBE()) resumed_slow(fiber);
+// On the fiber's own stack, as the last thing of its wait. `of_channel`: also says that a channel operation is
+// complete, if that is what it waited for.
+inline void resumed(Fiber* fiber, bool of_channel) {
+  if (fiber->timing.measured) [[unlikely]]
+    resumed_slow(fiber, of_channel);
 }
-// A channel operation is complete, before `woken` (may be null), whom it made runnable, is in any queue. The cold part
-// of the tests below; arguments as in probes.h.
-[[gnu::cold, gnu::noinline]] void channel_done_slow(const ChannelCore* core, bool is_send, bool blocked, Fiber* woken);
-inline void channel_done(const ChannelCore* core, bool is_send, Fiber* woken) {
-  if (FIBERPROF_ANY_WAIT_OR_CHANNEL_PROBE()) channel_done_slow(core, is_send, false, woken);
+
+// --- channel operations
+// ------------------------------------------------------------------------------------------------
+inline bool channels_watched() { return FIBERPROF_ANY_CHANNEL_PROBE(); }
+inline bool locks_watched() { return FIBERPROF_ENABLED(lock) || FIBERPROF_ENABLED(unlock); }
+[[gnu::cold, gnu::noinline]] void channel_done_slow(const ChannelCore* core, bool is_send, bool blocked);
+// A channel operation is complete, before whom it made runnable is in any queue. Arguments as in probes.h.
+inline void channel_done(const ChannelCore* core, bool is_send, bool blocked) {
+  if (channels_watched()) channel_done_slow(core, is_send, blocked);
 }
-// The same after a wait.
-inline void channel_done_blocked(const ChannelCore* core, bool is_send) {
-  if (FIBERPROF_ANY_CHANNEL_PROBE()) channel_done_slow(core, is_send, true, nullptr);
-}
-// The coarse clock ticks at 1 ms, and processors are sampled, only while this is true.
+
+// --- sampling
+// ------------------------------------------------------------------------------------------------------------ The
+// coarse clock ticks at 1 ms, and processors are sampled, only while this is true.
 inline bool anybody_attached() { return FIBERPROF_ANY_WAIT_PROBE() || FIBERPROF_ENABLED(proc_sample); }
 // Monitor: a tick of the coarse clock came this long after the one before. Only while somebody is attached.
 void tick(std::uint64_t interval_ns);
@@ -64,11 +72,12 @@ void adapt_sampling(Processor* processor, std::uint64_t parks, std::uint64_t int
 #else
 
 namespace fiber::detail::probe {
-inline bool parked(Fiber*, Processor*) { return false; }
-inline void woken(Fiber*) {}
-inline void resumed(Fiber*) {}
-inline void channel_done(const ChannelCore*, bool, Fiber*) {}
-inline void channel_done_blocked(const ChannelCore*, bool) {}
+inline std::uint32_t decision(Fiber*, Processor*, std::uint32_t) { return ~std::uint32_t{0}; }
+inline void woken(Fiber*, std::uint64_t) {}
+inline void resumed(Fiber*, bool) {}
+inline bool channels_watched() { return false; }
+inline bool locks_watched() { return false; }
+inline void channel_done(const ChannelCore*, bool, bool) {}
 inline bool anybody_attached() { return false; }
 inline void tick(std::uint64_t) {}
 inline void adapt_sampling(Processor*, std::uint64_t, std::uint64_t) {}

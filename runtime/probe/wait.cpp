@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The life of a wait as a profiler sees it: park, unpark, blocked (every wait) and blocked_sampled (some, weighted).
 //
-// Sampled tier. A wait is *drawn* with probability 1/N, by a countdown with a geometric reload, and then measured with
-// precise clock reads: it stands for N waits. On top, a wait that outlives two ticks of the coarse clock is *long* and
-// fires whether drawn or not, weight 1, so rare long waits are never missed; the two strata do not overlap. A long
-// wait that was not drawn knows only the tick before its start. With s the age of the coarse clock when it parked and r
-// its age at the end, the time since that tick is w + s, and r is known: w + s + r - E[s + r] has the wait w as its
-// expectation, also for waits so short that only some phases make them long (s + r is symmetric about its mean then).
-// E[s + r] is one tick when ticks come on time; when they come late it is E[T^2] / E[T] of the tick times, which the
-// monitor keeps. N is set by the monitor from past rates, never from the wait being decided.
+// Sampled tier. A wait is *drawn* with probability 1/N and then measured with precise clock reads: it stands for N
+// waits. The draw is a countdown, with a geometric reload, of the processor's scheduling decisions: each is drawn with
+// that probability, so each park is, and one that is no park is nothing. On top, a wait that outlives two ticks of the
+// coarse clock, from park to wake-up, is *long* and fires whether drawn or not, weight 1, so rare long waits are never
+// missed; the two strata do not overlap. A long wait that was not drawn knows only the tick before its start. With s
+// the age of the coarse clock when it parked and r its age at the wake-up, the time since that tick is w + s, and r is
+// known: w + s + r - E[s + r] has the wait w as its expectation, also for waits so short that only some phases make
+// them long (s + r is symmetric about its mean then). E[s + r] is one tick when ticks come on time; when they come late
+// it is E[T^2] / E[T] of the tick times, which the monitor keeps. N is set by the monitor from past rates, never from
+// the wait being decided.
 #include <algorithm>
 #include <cmath>
 
@@ -44,30 +46,75 @@ void reload(Sampler& sampler) {
   sampler.countdown += static_cast<std::int64_t>(std::log(uniform) / std::log1p(-1.0 / static_cast<double>(mean)));
 }
 
-bool draw(Sampler& sampler, std::uint64_t& weight) {
-  if (sampler.weight == 0) reload(sampler);
-  if (--sampler.countdown > 0) return false;
-  weight = sampler.weight;
+// How long a wait took of which only the tick before its start is known; `clock` is the last tick at its end.
+std::uint64_t estimated(std::uint64_t parked_since, std::uint64_t clock, std::uint64_t end) {
+  const double unbiased = static_cast<double>(end - parked_since) + static_cast<double>(end - std::min(end, clock)) -
+                          tick_span.load(std::memory_order_relaxed);
+  return static_cast<std::uint64_t>(std::max(unbiased, 0.0));
+}
+
+// What the decision that just fell stands for: the weight it was drawn with, or 0.
+std::uint64_t draw(Sampler& sampler, std::uint32_t passed) {
+  if (sampler.weight == 0) {
+    reload(sampler);
+    return 0;
+  }
+  sampler.countdown -= passed;
+  if (sampler.countdown > 0) return 0;
+  const std::uint64_t weight = sampler.weight;
   reload(sampler);
-  return true;
+  return weight;
+}
+
+// Whether every wait has to be seen.
+bool exact() {
+  return FIBERPROF_ENABLED(park) || FIBERPROF_ENABLED(unpark) || FIBERPROF_ENABLED(blocked) || channels_watched();
+}
+
+void parked(Fiber* fiber, const Processor* processor, std::uint64_t weight) {
+  const fiberprof_fiber& record = fiber->record;
+  WaitTiming& timing = fiber->timing;
+  timing = WaitTiming{};
+  timing.weight = weight;
+  timing.measured = true;
+  fiber->closer_look();
+  FIBER_EMIT(park, record.id, record.reason, record.resource, processor->record.index);
+  if (FIBERPROF_ENABLED(blocked) || weight != 0) timing.parked_at = now_ns();
 }
 
 }  // namespace
 
-void parked_slow(Fiber* fiber, Processor* processor) {
-  fiberprof_fiber& record = fiber->record;
-  WaitTiming& timing = fiber->timing;
-  timing = WaitTiming{};
-  if (FIBERPROF_ENABLED(blocked_sampled)) draw(processor->sampler, timing.weight);
-  FIBER_EMIT(park, record.id, record.reason, record.resource, processor->record.index);
-  if (FIBERPROF_ENABLED(blocked) || timing.weight != 0) timing.parked_at = now_ns();
+std::uint32_t decision_slow(Fiber* fiber, Processor* processor, std::uint32_t passed) {
+  Sampler& sampler = processor->sampler;
+  std::uint32_t next = ~std::uint32_t{0};
+  std::uint64_t weight = 0;
+  if (FIBERPROF_ENABLED(blocked_sampled)) {
+    weight = draw(sampler, passed);
+    next = static_cast<std::uint32_t>(std::min<std::int64_t>(sampler.countdown, next));
+  } else {
+    sampler.weight = 0;
+  }
+  const bool all = exact();
+  if ((all || weight != 0) && fiber->record.state == FIBERPROF_FIBER_PARKED) parked(fiber, processor, weight);
+  return all ? 1 : next;
 }
 
-void woken_slow(Fiber* fiber) {
+void woken_slow(Fiber* fiber, std::uint64_t clock) {
+  if (!FIBERPROF_ANY_WAIT_PROBE()) return;
   WaitTiming& timing = fiber->timing;
+  // The same test for drawn and undrawn waits: a late tick must not put a wait into neither.
+  if (FIBERPROF_ENABLED(blocked_sampled) && (clock - fiber->parked_since()) / kTickNs >= 2) {
+    if (!timing.measured) timing = WaitTiming{};
+    timing.measured = timing.is_long = true;
+    fiber->closer_look();
+  }
   const std::uint64_t waker = id_of(this_fiber());
-  timing.waker = waker;
-  if (timing.parked_at != 0) timing.woken_at = now_ns();
+  if (timing.measured) {
+    timing.waker = waker;
+    timing.woken_at = now_ns();
+    timing.parked_ns = timing.parked_at != 0 ? timing.woken_at - timing.parked_at
+                                             : estimated(fiber->parked_since(), clock, timing.woken_at);
+  }
   if (FIBERPROF_ENABLED(unpark)) {
     Worker* worker = this_worker();
     const bool local = worker != nullptr && worker->processor != nullptr && !worker->in_blocking;
@@ -77,48 +124,40 @@ void woken_slow(Fiber* fiber) {
   }
 }
 
-void resumed_slow(Fiber* fiber) {
-  fiberprof_fiber& record = fiber->record;
-  WaitTiming& timing = fiber->timing;
-  const std::uint64_t ticks = (coarse_clock() - fiber->parked_since) / kTickNs;
-  const std::uint64_t parked_at = timing.parked_at;
-  const std::uint64_t weight = timing.weight;
-  const bool sampled = FIBERPROF_ENABLED(blocked_sampled);
-  if (parked_at == 0 && !(sampled && ticks >= 2)) return;
+void resumed_slow(Fiber* fiber, bool of_channel) {
+  const fiberprof_fiber& record = fiber->record;
+  const WaitTiming timing = fiber->timing;
+  fiber->timing = WaitTiming{};  // before the events: a consumer may attach or detach at any moment
+  fiber->quiet_since = record.since;
 
   const std::uint64_t now = now_ns();
-  const std::uint64_t woken_at = timing.woken_at == 0 ? now : timing.woken_at;
-  const std::uint64_t queued = now - woken_at;
-  timing.parked_at = 0;  // before the events: a consumer may attach or detach at any moment
-  timing.woken_at = 0;
-  timing.weight = 0;
+  std::uint64_t parked_ns = timing.parked_ns, queued = now - timing.woken_at;
+  if (timing.woken_at == 0) {
+    // Woken before it was off its stack, and never made runnable.
+    parked_ns = timing.parked_at != 0 ? now - timing.parked_at : 0;
+    queued = 0;
+  }
 
-  if (FIBERPROF_ENABLED(blocked) && parked_at != 0) {
-    fiberprof_site_blocked(record.id, record.reason, record.resource, woken_at - parked_at, queued, timing.waker);
+  if (FIBERPROF_ENABLED(blocked) && timing.parked_at != 0) {
+    fiberprof_site_blocked(record.id, record.reason, record.resource, parked_ns, queued, timing.waker);
   }
-  if (!sampled) return;
-  if (ticks >= 2) {
-    // The same test, on the same clock, for drawn and undrawn waits: a late tick must not put a wait into neither.
-    const std::uint64_t since_tick = now - std::min(now, coarse_clock());
-    const double unbiased = static_cast<double>(now - fiber->parked_since) + static_cast<double>(since_tick) -
-                            tick_span.load(std::memory_order_relaxed);
-    const std::uint64_t total = parked_at != 0 ? now - parked_at : static_cast<std::uint64_t>(std::max(unbiased, 0.0));
-    fiberprof_site_blocked_sampled(record.id, record.reason, record.resource, total > queued ? total - queued : 0,
-                                   queued, timing.waker, 1);
-  } else if (weight != 0 && parked_at != 0) {
-    fiberprof_site_blocked_sampled(record.id, record.reason, record.resource, woken_at - parked_at, queued,
-                                   timing.waker, weight);
+  const std::uint64_t weight = timing.is_long ? 1 : timing.weight;
+  if (FIBERPROF_ENABLED(blocked_sampled) && weight != 0) {
+    fiberprof_site_blocked_sampled(record.id, record.reason, record.resource, parked_ns, queued, timing.waker, weight);
   }
+  if (!of_channel) return;
+  const auto reason = static_cast<Reason>(record.reason);
+  if (reason != Reason::CHAN_SEND && reason != Reason::CHAN_RECV) return;
+  channel_done(reinterpret_cast<const ChannelCore*>(record.resource), reason == Reason::CHAN_SEND, true);
 }
 
-void channel_done_slow(const ChannelCore* core, bool is_send, bool blocked, Fiber* woken) {
+void channel_done_slow(const ChannelCore* core, bool is_send, bool blocked) {
   const std::uint64_t self = id_of(this_fiber());
   if (is_send) {
     FIBER_EMIT(chan_send, self, address_of(core), core->length, core->capacity, blocked);
   } else {
     FIBER_EMIT(chan_recv, self, address_of(core), core->length, core->capacity, blocked);
   }
-  if (woken != nullptr && FIBERPROF_ANY_WAIT_PROBE()) woken_slow(woken);
 }
 
 void tick(std::uint64_t interval_ns) {

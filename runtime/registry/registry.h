@@ -19,9 +19,9 @@ inline std::uint64_t coarse_clock() { return __atomic_load_n(&fiber_registry_her
 inline void set_coarse_clock(std::uint64_t ns) { publish(fiber_registry_here.clock_ns, ns); }
 
 // Changes the state as seen from outside, with the coarse time of the change.
-inline void set_state(Fiber* fiber, fiberprof_fiber_state state) {
+inline void set_state(Fiber* fiber, fiberprof_fiber_state state, std::uint64_t clock = coarse_clock()) {
   publish(fiber->record.state, static_cast<std::uint8_t>(state));
-  publish(fiber->record.since, coarse_clock());
+  publish(fiber->record.since, clock);
 }
 
 // A new slot in type-stable memory. Null when there is no memory. Thread-safe.

@@ -24,8 +24,11 @@ const char* reason_text(Reason reason);
 struct WaitTiming {
   std::uint64_t parked_at = 0;  // CLOCK_MONOTONIC ns; 0: not measured precisely
   std::uint64_t woken_at = 0;
+  std::uint64_t parked_ns = 0;  // from park to wake-up, known or estimated; once woken
   std::uint64_t waker = 0;
   std::uint64_t weight = 0;  // sampled tier: how many waits this one stands for; 0: not drawn
+  bool measured = false;     // something is to be said when it ends
+  bool is_long = false;      // sampled tier: two ticks of the coarse clock came between park and wake-up
 };
 
 // The two words of the C++ ABI's per-thread exception state. A fiber that parks inside a catch block takes them along.
@@ -46,7 +49,17 @@ struct alignas(64) Fiber {
   bool has_exceptions = false;
   std::uint8_t blocking_depth = 0;
   struct Locals* locals = nullptr;  // null: none made yet
-  std::uint64_t parked_since = 0;   // coarse clock when the present wait began; kept, attached or not
+  // Coarse clock when the present wait began, or 0, for which see parked_since. Who makes a fiber runnable or lets it
+  // run does no more than that if this is still the time: one test covers all that is rare (closer_look).
+  std::uint64_t quiet_since = 0;
+  std::uint64_t noted_since = 0;
+
+  std::uint64_t parked_since() const { return quiet_since != 0 ? quiet_since : noted_since; }
+  // There is something to do before it runs again.
+  void closer_look() {
+    noted_since = parked_since();
+    quiet_since = 0;
+  }
   WaitTiming timing;
 };
 

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Starting and stopping the runtime, and worker threads.
+#include <cxxabi.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <cxxabi.h>
 #include <limits>
 #include <mutex>
-#include <pthread.h>
-#include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "probe/emit.h"
 #include "registry/registry.h"
@@ -105,7 +105,8 @@ void tell_of_stacks_left() {
   const bool running = Scheduler::instance().running();
   registry_for_each([running](Fiber* fiber) {
     if (fiber->record.id == 0) return;
-    sanitizer::stack_left(running ? fiber->stack.low : reinterpret_cast<std::byte*>(fiber->record.sp), fiber->stack.high);
+    sanitizer::stack_left(running ? fiber->stack.low : reinterpret_cast<std::byte*>(fiber->record.sp),
+                          fiber->stack.high);
   });
 }
 
@@ -279,6 +280,7 @@ void Scheduler::worker_main(Worker* worker) {
   processor_arrived(worker);
 
   while (Fiber* fiber = find_runnable(worker)) {
+    worker->processor->decide_slowly_next();  // somebody may have attached while nothing ran
     start_running(worker, fiber);
     // finish_switch() leaves an unlock where it found it, to spare the fibers' own switches a store; the fiber must not
     // do it again, for by now the lock is somebody else's.

@@ -79,12 +79,14 @@ void Scheduler::balance(Processor* processor, Processor* other) {
 }
 
 Fiber* Scheduler::look_once(Worker* worker) {
-  if (seeded::on()) [[unlikely]] return look_seeded(worker);
+  if (seeded::on()) [[unlikely]]
+    return look_seeded(worker);
   Processor* processor = worker->processor;
   run_due_timers(processor);
-  if (processor->tick % kFairnessTick == 0) {
+  if (processor->round_due) {
+    processor->round_due = false;
     // One of the others, in turn: its processor may be busy with a fiber that does not yield.
-    Processor* other = processors_[processor->tick / kFairnessTick % processor_count_].get();
+    Processor* other = processors_[processor->ticks / kRoundTicks % processor_count_].get();
     run_due_timers(other);
     balance(processor, other);
     poll_network();

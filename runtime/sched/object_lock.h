@@ -14,7 +14,10 @@
 // holder of `word`, after as many lockings by one processor as make up for a revocation, twice as many after each.
 #pragma once
 
+#include <type_traits>
+
 #include "fiber/object.h"
+#include "probe/emit.h"
 #include "sched/biased_lock.h"
 #include "sched/seeded.h"
 #include "sched/this_worker.h"
@@ -23,8 +26,10 @@ namespace fiber::detail {
 
 // What objects that are biased to the processor say.
 inline std::uint16_t bias_of(const Processor* processor) {
-  // With a seed everybody goes the other way, where lock_object_at_entry may yield.
-  return asymmetric_available() && !seeded::on() ? static_cast<std::uint16_t>(processor->record.index + 1) : kNoBias;
+  // With a seed everybody goes the other way, where lock_object_at_entry may yield; so it is while somebody listens to
+  // channels or locks, for the way of the bias has no probes (with_lock_at_entry).
+  const bool usual = asymmetric_available() && !seeded::on() && !probe::channels_watched() && !probe::locks_watched();
+  return usual ? static_cast<std::uint16_t>(processor->record.index + 1) : kNoBias;
 }
 
 // The byte to set to 0 to unlock.
@@ -37,7 +42,8 @@ LockByte& lock_object_yielding(ObjectLock& lock, const Worker* worker);
 template <LockByte& (*otherwise)(ObjectLock&, const Worker*) = lock_object_unbiased>
 [[gnu::always_inline]] inline LockByte& lock_object(ObjectLock& lock) {
   const Worker* worker = this_worker();
-  if (worker != nullptr && lock_biased<AsymmetricAtomics>(lock, worker->bias)) [[likely]] return lock.held;
+  if (worker != nullptr && lock_biased<AsymmetricAtomics>(lock, worker->bias)) [[likely]]
+    return lock.held;
   return otherwise(lock, worker);
 }
 
@@ -45,6 +51,18 @@ template <LockByte& (*otherwise)(ObjectLock&, const Worker*) = lock_object_unbia
 // no seed. The caller holds no other lock.
 [[gnu::always_inline]] inline LockByte& lock_object_at_entry(ObjectLock& lock) {
   return lock_object<lock_object_yielding>(lock);
+}
+
+// The same for an operation that has something to tell: body(held, heard) has to unlock. `heard` is a false_type on the
+// way of the bias, where nobody listens as far as this processor has noticed, else a true_type. A lambda that is always
+// inlined: there are two copies of it, and the frequent one is as short as if there were no probes.
+template <class Body>
+[[gnu::always_inline]] inline auto with_lock_at_entry(ObjectLock& lock, Body body) {
+  const Worker* worker = this_worker();
+  if (worker != nullptr && lock_biased<AsymmetricAtomics>(lock, worker->bias)) [[likely]] {
+    return body(lock.held, std::false_type());
+  }
+  return body(lock_object_yielding(lock, worker), std::true_type());
 }
 
 }  // namespace fiber::detail

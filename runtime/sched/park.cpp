@@ -9,6 +9,7 @@
 #include "probe/emit.h"
 #include "registry/registry.h"
 #include "sched/futex.h"
+#include "sched/ready.h"
 #include "sched/scheduler.h"
 #include "sched/seeded.h"
 #include "sched/switch.h"
@@ -30,12 +31,9 @@ namespace {
   publish(fiber->record.reason, static_cast<std::uint8_t>(reason));
   publish(fiber->record.resource, resource);
   set_state(fiber, FIBERPROF_FIBER_PARKED);
-  fiber->parked_since = fiber->record.since;
+  fiber->quiet_since = fiber->record.since;
   count_one(processor->record.parks[static_cast<std::size_t>(reason)]);
-  if (probe::parked(fiber, processor) && after.kind == AfterSwitch::Kind::unlock) {
-    after.kind = AfterSwitch::Kind::unlock_probed;
-  }
-  if (Scheduler::instance().leave(fiber, after)) probe::resumed(this_fiber());
+  if (Scheduler::instance().leave(fiber, after)) probe::resumed(this_fiber(), after.kind == AfterSwitch::Kind::unlock);
 }
 
 // A deadline on a wait; lives on the waiter's stack.
@@ -143,7 +141,8 @@ bool claim(Claim& wait, std::uint32_t outcome) {
   if (attempt == Claim::Attempt::won_parked) {
     if (fiber != nullptr) {
       // A timer, a socket or a context may outlive the run its fiber was abandoned in.
-      if (fiber->record.state == FIBERPROF_FIBER_DEAD) [[unlikely]] return true;
+      if (fiber->record.state == FIBERPROF_FIBER_DEAD) [[unlikely]]
+        return true;
       ready(fiber, outcome >= kCancelled ? ReadyHint::last : ReadyHint::next);
     } else {
       futex_wake(wait.state, 1);
@@ -153,8 +152,7 @@ bool claim(Claim& wait, std::uint32_t outcome) {
 }
 
 void ready(Fiber* fiber, ReadyHint hint) {
-  probe::woken(fiber);
-  set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
+  set_woken(fiber);
   Scheduler::instance().enqueue(fiber, hint);
 }
 

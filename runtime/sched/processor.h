@@ -22,8 +22,8 @@ inline constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
 // State of the sampled tier, per processor; runtime/probe owns it.
 struct Sampler {
-  std::int64_t countdown = 0;
-  std::uint64_t weight = 0;  // the mean the countdown was drawn with; 0: none drawn yet
+  std::int64_t countdown = 0;          // scheduling decisions until the next draw
+  std::uint64_t weight = 0;            // the mean the countdown was drawn with; 0: none drawn yet
   std::atomic<std::uint64_t> mean{1};  // N: one wait in N is drawn; set by the monitor
   std::uint64_t random = 0;
 };
@@ -43,12 +43,17 @@ struct alignas(128) Processor {
   fiberprof_processor record{};
   std::atomic<Worker*> worker{nullptr};  // the monitor looks, too
   LocalQueue queue;
-  std::uint32_t tick = 0;           // scheduling decisions taken
+  // Scheduling decisions until the next that does more than take the next fiber, counting that one, and how many they
+  // were when last set (Scheduler::decide_slowly).
+  std::uint32_t decisions_left = 1, decisions_step = 1;
+  std::uint32_t until_tick = 1;  // of these, until the next in which timers are looked at
+  std::uint32_t ticks = 0;       // how many such there were
+  bool round_due = false;        // the global queue, other processors' timers and sockets get their turn
   // Its owner's, but the monitor looks. Above 1: so many readied fibers less one go without waking anybody
   // (Scheduler::enqueue_next). 1: none, but earlier ones did. 0 while idle.
   std::atomic<std::uint32_t> wakes_to_skip{0};
-  std::uint32_t set_aside = 0;      // runnable, but not in `queue` (sched/seeded.h)
-  FiberBatch free;  // for the next fibers spawned here
+  std::uint32_t set_aside = 0;            // runnable, but not in `queue` (sched/seeded.h)
+  FiberBatch free;                        // for the next fibers spawned here
   std::uint64_t next_id = 0, end_id = 0;  // ids for them
   SmallBlocks small_blocks;
   Sampler sampler;
@@ -74,7 +79,9 @@ struct alignas(128) Processor {
     blocking.store(0, std::memory_order_relaxed);
     record = {};
     worker.store(nullptr, std::memory_order_relaxed);
-    tick = set_aside = 0;
+    decisions_left = decisions_step = until_tick = 1;
+    round_due = false;
+    ticks = set_aside = 0;
     wakes_to_skip.store(0, std::memory_order_relaxed);
     free = {};
     next_id = end_id = 0;
@@ -89,6 +96,11 @@ struct alignas(128) Processor {
     overrun_told = false;
   }
 
+  // The next decision is a slow one.
+  void decide_slowly_next() {
+    decisions_step -= decisions_left - 1;
+    decisions_left = 1;
+  }
   std::uint32_t depth() const { return queue.size() + __atomic_load_n(&set_aside, __ATOMIC_RELAXED); }
 
   // Owner. Whether to leave it at that, with a fiber just readied.
@@ -104,7 +116,7 @@ struct alignas(128) Processor {
 
 // What must be done with the fiber that was switched away from, once it really is off its stack.
 struct AfterSwitch {
-  // unlock_probed: as unlock, and a profiler is attached
+  // unlock_probed: as unlock, and the fiber that runs next has a wait to report
   enum class Kind : std::uint8_t { nothing, unlock, unlock_probed, commit, requeue, requeue_global, recycle };
   Kind kind = Kind::nothing;
   void* argument = nullptr;  // unlock, unlock_probed: LockByte*; commit: Claim*; else the Fiber* itself
@@ -113,7 +125,7 @@ struct AfterSwitch {
 struct alignas(64) Worker {
   fiberprof_worker record{};
   std::uint32_t index = 0;
-  std::uint64_t place = 0;  // index of the processor and, in the upper half, this one's
+  std::uint64_t place = 0;      // index of the processor and, in the upper half, this one's
   std::uint16_t bias = 0xffff;  // object_lock.h
   Processor* processor = nullptr;
   Processor* local = nullptr;  // the same, but null in a blocking section, where it may be somebody else's by now

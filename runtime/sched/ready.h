@@ -3,6 +3,7 @@
 // And what it shares with that: the fiber that runs next on its processor.
 #pragma once
 
+#include "probe/emit.h"
 #include "registry/registry.h"
 #include "sched/scheduler.h"
 
@@ -17,9 +18,16 @@ namespace fiber::detail {
   if (processor->queue.has_thieves() && !processor->skip_wake()) wake_for_next(processor);
 }
 
-// As ready(fiber, ReadyHint::next), for a caller that has told the probes itself (probe::channel_done).
-[[gnu::always_inline]] inline void ready_unprobed(Fiber* fiber) {
-  set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
+// What everybody does who makes a parked fiber runnable, before it is in any queue.
+[[gnu::always_inline]] inline void set_woken(Fiber* fiber) {
+  const std::uint64_t clock = coarse_clock();
+  probe::woken(fiber, clock);
+  set_state(fiber, FIBERPROF_FIBER_RUNNABLE, clock);
+}
+
+// As ready(fiber, ReadyHint::next).
+[[gnu::always_inline]] inline void ready_next(Fiber* fiber) {
+  set_woken(fiber);
   const Worker* worker = this_worker();
   if (worker != nullptr && worker->local != nullptr) [[likely]] {
     Scheduler::instance().enqueue_next(worker->local, fiber);

@@ -31,6 +31,10 @@
 
 namespace fiber::detail {
 
+// How many decisions apart the clock is read while timers are armed (22 ns), and whether somebody has attached is
+// looked at; and how many of these ticks apart a processor looks at the global queue, others' timers and sockets first.
+inline constexpr std::uint32_t kTickDecisions = 8, kRoundTicks = 7;
+
 class Scheduler {
  public:
   // One per process; it exists for ever, and runs or not.
@@ -59,8 +63,8 @@ class Scheduler {
   // Emits what is due when a processor has come to this thread. Worker only.
   void processor_arrived(Worker* worker);
   // Switches away from the calling fiber; `after` is done once it is off its stack. Returns when it runs again.
-  // False, of both: the fiber switched away from, just now, saw no profiler attached, so this one has nothing to tell
-  // either; it spares every resume a test of its own. (Both in sched/switch.h.)
+  // False, of both: this fiber has no wait to report to a profiler; it spares every resume a test. (Both in
+  // sched/switch.h.)
   bool leave(Fiber* fiber, AfterSwitch after);
   bool finish_switch();
 
@@ -86,8 +90,8 @@ class Scheduler {
   std::uint64_t global_size() const { return global_size_.load(std::memory_order_relaxed); }
   // Wakes one worker if there is a processor for it and nobody is looking for work already.
   void wake_one();
-  // Whether fibers may be readied without a wake-up while somebody could run them; then the monitor, who asks, must call
-  // the other one every millisecond. It wakes a worker for those that seem not to get their turn.
+  // Whether fibers may be readied without a wake-up while somebody could run them; then the monitor, who asks, must
+  // call the other one every millisecond. It wakes a worker for those that seem not to get their turn.
   bool skips_wakes() const;
   void wake_for_skipped();
   // True when no fiber runs, none is runnable, and nothing inside the process can wake one.
@@ -114,6 +118,8 @@ class Scheduler {
   bool sleep_in_poller(Worker* worker);
   bool work_visible();
   void start_running(Worker* worker, Fiber* fiber);
+  void start_running_slow(Worker* worker, Fiber* fiber, std::uint64_t clock);
+  bool decide_slowly(Worker* worker, Fiber* fiber);
   void push_global(Fiber* fiber);
   void start_spinning(Worker* worker);
   void stop_spinning(Worker* worker);

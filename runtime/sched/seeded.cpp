@@ -131,7 +131,7 @@ void time_passed(std::uint64_t ns, std::uint64_t most) {
 // As look_once, with a seed.
 [[gnu::cold]] Fiber* Scheduler::look_seeded(Worker* worker) {
   Processor* processor = worker->processor;
-  processor->tick = kFairnessTick - 1;  // the next decision comes here, too
+  processor->decide_slowly_next();  // and come here again
   if (main_fiber_done()) {
     // Whoever would run until the end of the run has been noticed would do so for a time of the kernel's choice.
     while (!stopping()) sched_yield();

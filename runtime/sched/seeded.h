@@ -11,9 +11,9 @@
 //                   kMostLate beyond, so that timers close to each other expire in any order. While something outside
 //                   may still wake a fiber (a socket, a blocking section, a foreign thread), that time is waited for.
 //
-// What it costs when off: nothing on the way of a switch, since with a seed the processor's tick is kept where every
-// switch leads to the scheduler's loop anyway; nothing where an object is locked, since without a bias that takes the
-// slow way anyway (lock_object_at_entry); and a test in operations that lock no object.
+// What it costs when off: nothing on the way of a switch, since with a seed the processor's countdown is kept where
+// every switch leads to the scheduler's loop anyway; nothing where an object is locked, since without a bias that takes
+// the slow way anyway (lock_object_at_entry); and a test in operations that lock no object.
 #pragma once
 
 #include <atomic>
@@ -43,7 +43,8 @@ const char* note();
 // that is no fiber, in a blocking section, and in an Undivided.
 void maybe_yield();
 inline void sync_point() {
-  if (on()) [[unlikely]] maybe_yield();
+  if (on()) [[unlikely]]
+    maybe_yield();
 }
 
 // For as long as it lives, public operations called inside the runtime are no synchronisation points: the caller holds

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Making fibers, their first and last steps, joining, and what a fiber may say about itself.
-#include <algorithm>
-#include <array>
-#include <cstring>
-#include <cstdio>
-#include <cstdlib>
 #include <cxxabi.h>
 #include <sched.h>
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <string>
 #include <thread>
 #include <typeinfo>
@@ -76,7 +76,7 @@ NewFiber new_fiber(std::size_t closure_size, std::size_t closure_align, Body bod
   fiber->closure = reinterpret_cast<void*>(closure);
   fiber->has_exceptions = false;
   fiber->blocking_depth = 0;
-  fiber->timing = WaitTiming{};
+  fiber->timing.measured = false;
   FIBER_EMIT(spawn, record.id, record.parent, record.entry);
   return {fiber, fiber->closure};
 }
@@ -94,7 +94,8 @@ namespace {
 }  // namespace
 
 void start_fiber(Fiber* fiber) {
-  if (seeded::on()) [[unlikely]] return start_fiber_seeded(fiber);
+  if (seeded::on()) [[unlikely]]
+    return start_fiber_seeded(fiber);
   Scheduler::instance().enqueue(fiber, ReadyHint::spawned);
 }
 
@@ -146,7 +147,8 @@ Status join_wait_limited(JoinCore* core, const Limit& limit) {
 }
 
 void join_finish(JoinCore* core) {
-  if (Fiber* self = this_fiber(); self->locals != nullptr) [[unlikely]] end_of_locals(self);
+  if (Fiber* self = this_fiber(); self->locals != nullptr) [[unlikely]]
+    end_of_locals(self);
   join::finish(core->waiter, [](std::uintptr_t waiter) { claim(*reinterpret_cast<Claim*>(waiter), 0); });
 }
 
@@ -228,8 +230,10 @@ extern "C" __attribute__((visibility("hidden"))) void fiber_main(void* argument)
   sanitizer::arrived(self->sanitizer);
   scheduler.finish_switch();
   self->body(self->closure);
-  if (self->locals != nullptr) [[unlikely]] end_of_locals(self);
-  if (self->record.shared_len != 0) [[unlikely]] forget_shared(self);
+  if (self->locals != nullptr) [[unlikely]]
+    end_of_locals(self);
+  if (self->record.shared_len != 0) [[unlikely]]
+    forget_shared(self);
   FIBER_EMIT(exit, self->record.id);
   set_state(self, FIBERPROF_FIBER_DEAD);
   scheduler.leave(self, {AfterSwitch::Kind::recycle, self});

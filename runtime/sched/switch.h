@@ -8,12 +8,6 @@
 
 namespace fiber::detail {
 
-// How many decisions apart the clock is read while timers are armed: 22 ns spread over 8.
-inline constexpr std::uint32_t kTimerTick = 8;
-// Every so many decisions a processor looks at the global queue, timers and sockets first. A multiple of the other, so
-// that most decisions test for one of them only.
-inline constexpr std::uint32_t kFairnessTick = 7 * kTimerTick;
-
 // Counts in a field that only the caller writes but others read: one instruction, where publish() makes three.
 inline void count_one(std::uint64_t& field) {
 #if defined(__x86_64__) && !FIBER_TSAN
@@ -33,15 +27,10 @@ inline void count_one(std::uint64_t& field) {
                 offsetof(fiberprof_fiber, processor) % 8 == 0);
   __atomic_store_n(reinterpret_cast<AnyWord*>(&fiber->record.processor), worker->place, __ATOMIC_RELAXED);
   count_one(processor->record.switches);
-  set_state(fiber, FIBERPROF_FIBER_RUNNING);
-  if (fiber->has_exceptions) {
-    *worker->exceptions = fiber->exceptions;
-    fiber->has_exceptions = false;
-  }
-}
-
-inline bool timers_due(const Processor* processor) {
-  return processor->timers.earliest() != TimerHeap::kNever && processor->timers.earliest() <= now_ns();
+  const std::uint64_t clock = coarse_clock();
+  set_state(fiber, FIBERPROF_FIBER_RUNNING, clock);
+  if (fiber->quiet_since != clock) [[unlikely]]
+    start_running_slow(worker, fiber, clock);
 }
 
 [[gnu::always_inline]] inline bool Scheduler::leave(Fiber* fiber, AfterSwitch after) {
@@ -54,19 +43,23 @@ inline bool timers_due(const Processor* processor) {
     fiber->exceptions = *worker->exceptions;
     *worker->exceptions = ExceptionState{};
     fiber->has_exceptions = true;
+    fiber->closer_look();
   }
 
   Fiber* next = nullptr;
   // A blocking section may have cost this worker its processor: then only the scheduler's own loop can go on.
   if (processor != nullptr) {
-    const std::uint32_t tick = ++processor->tick;
-    const bool go_round = tick % kTimerTick == 0 && (tick % kFairnessTick == 0 || timers_due(processor));
-    if (!go_round) [[likely]] next = processor->queue.pop();
+    bool go_round = false;
+    if (--processor->decisions_left == 0) [[unlikely]]
+      go_round = decide_slowly(worker, fiber);
+    if (!go_round) [[likely]]
+      next = processor->queue.pop();
   }
   if (next != nullptr) {
     start_running(worker, next);
     // Only a fiber that was in the queue before its registers are saved, as yield does alone, can be its own successor.
-    if (next == fiber) [[unlikely]] return true;
+    if (next == fiber) [[unlikely]]
+      return true;
     sanitizer::leave(fiber->sanitizer, next->sanitizer, after.kind == AfterSwitch::Kind::recycle);
     fiber_switch(&fiber->record.sp, next->record.sp);
   } else {

@@ -36,18 +36,21 @@ bool spin(const Object& object) {
 }  // namespace
 
 [[gnu::always_inline]] inline bool Mutex::lock_free(std::uint64_t self) {
-  LockByte& held = lock_object_at_entry(object_.lock);
-  const bool taken = mutex::take(object_, self);
-  unlock_object(held);
-  if (taken) FIBER_EMIT(lock, self, address_of(this), 0);
-  return taken;
+  return with_lock_at_entry(
+      object_.lock, [&](LockByte & held, auto heard) __attribute__((always_inline)) {
+        const bool taken = mutex::take(object_, self);
+        unlock_object(held);
+        if (heard && taken) FIBER_EMIT(lock, self, address_of(this), 0);
+        return taken;
+      });
 }
 
 bool Mutex::try_lock() { return lock_free(this_actor_id()); }
 
 void Mutex::lock() {
   const std::uint64_t self = this_actor_id();
-  if (lock_free(self)) [[likely]] return;
+  if (lock_free(self)) [[likely]]
+    return;
   lock_slow(self, {});
   asm volatile("");  // no tail call: the name people look for in a stack is this one
 }
@@ -90,16 +93,18 @@ void Mutex::unlock() {
     fatal("%s unlocked by somebody who does not hold it; its owner is %s", describe(object_).c_str(),
           describe_actor(owner).c_str());
   }
-  LockByte& held = lock_object_at_entry(object_.lock);
-  object_.owner.store(0, std::memory_order_relaxed);
-  if (object_.waiters.head == nullptr) [[likely]] {
-    object_.count.store(mutex::kFree, std::memory_order_relaxed);
-    unlock_object(held);
-    FIBER_EMIT(unlock, self, address_of(this), 0);
-    return;
-  }
-  unlock_contended(held);
-  FIBER_EMIT(unlock, self, address_of(this), 1);
+  with_lock_at_entry(
+      object_.lock, [&](LockByte & held, auto heard) __attribute__((always_inline)) {
+        object_.owner.store(0, std::memory_order_relaxed);
+        const bool contended = object_.waiters.head != nullptr;
+        if (contended) [[unlikely]] {
+          unlock_contended(held);
+        } else {
+          object_.count.store(mutex::kFree, std::memory_order_relaxed);
+          unlock_object(held);
+        }
+        if (heard) FIBER_EMIT(unlock, self, address_of(this), contended);
+      });
 }
 
 // `held`: of the object's lock, which this gives up.
