@@ -5,7 +5,9 @@
 #   make demo     install what is missing, build, show fiberprof on a live server
 #   make bench    install what is missing, build, compare the runtime's speed with Go, Boost.Fiber and Redis
 #   make install  PREFIX=/usr/local
-#   make sanitize build the runtime's tests with AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer; run them
+#   make sanitize build and run all tests with AddressSanitizer (which finds leaks, too) and UndefinedBehaviorSanitizer,
+#                 and the runtime's with ThreadSanitizer
+#   make valgrind run the runtime's tests in Valgrind
 #   make lint     clang-format and clang-tidy, layer rules
 #   make clean
 

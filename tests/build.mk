@@ -55,8 +55,10 @@ TSAN_FLAGS   := -fsanitize=thread
 TSAN_AREAS   := kvd random runtime
 ASAN_TESTS   := $(TEST_BINARIES:$(B)/%=$(B)/asan/%)
 TSAN_TESTS   := $(TSAN_AREAS:%=$(B)/tsan/tests/%_test)
-# Use after return is looked for, and programs may dump core, which tests need.
-SANITIZE_ENV := ASAN_OPTIONS=detect_stack_use_after_return=1:disable_coredump=0 UBSAN_OPTIONS=print_stacktrace=1
+# Use after return is looked for; programs may dump core, which tests need; and ThreadSanitizer does not wait a second
+# at the end of every process for reports to come, nor end a forked child that starts threads.
+SANITIZE_ENV := ASAN_OPTIONS=detect_stack_use_after_return=1:disable_coredump=0 UBSAN_OPTIONS=print_stacktrace=1 \
+    TSAN_OPTIONS=atexit_sleep_ms=0:die_after_fork=0
 
 # The model's threads must find their variables at the same addresses in every run.
 $(B)/obj/tests/model/%.o: CXXFLAGS += $(if $(findstring address,$(SANITIZE)),--param asan-use-after-return=0)
@@ -70,6 +72,23 @@ sanitize-tsan:
 	+$(MAKE) B=$(B)/tsan OPT=$(SANITIZE_OPT) SANITIZE='$(TSAN_FLAGS)' runtime-programs $(TSAN_TESTS)
 sanitize: sanitize-asan sanitize-tsan
 	$(SANITIZE_ENV) scripts/run-tests $(ASAN_TESTS) $(TSAN_TESTS)
+
+# The runtime's tests in Valgrind, which must know every stack: not a word about a switched one. Left out: what needs
+# more descriptors than Valgrind leaves a program, thousands of fibers (it finds a stack by going through all of them)
+# or many processes (each takes seconds to start), as tests of misuse do; and what looks through all of a
+# stack, written or not.
+empty :=
+space := $(empty) $(empty)
+VALGRIND_WITHOUT := *Misuse* *EndsTheProcess* *EndsWithAMessage* *Death* Options.* AllAsleep.* Seeded.* SeededTime.* \
+    Stack.* *ManyFibers* *OutOfDescriptors* NetDescriptors.* *ATokenIsAWordThatPointsToItsGroup*
+.PHONY: valgrind
+valgrind: $(B)/tests/runtime_test
+	scripts/install-deps valgrind
+	rm -f $(B)/valgrind.log
+	valgrind --fair-sched=yes --error-exitcode=9 --log-file=$(B)/valgrind.log $(B)/tests/runtime_test \
+	    --gtest_filter='-$(subst $(space),:,$(strip $(VALGRIND_WITHOUT)))' --gtest_brief=1 || { cat $(B)/valgrind.log; false; }
+	! grep 'switching stacks' $(B)/valgrind.log
+	tail -1 $(B)/valgrind.log
 
 # Fixtures of an area: programs its tests look at, in every way a binary is built and shipped.
 FIX       := $(B)/tests/fixtures

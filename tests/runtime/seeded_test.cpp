@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "scale.h"
 #include "seeded_options.h"
 
 using namespace std::chrono_literals;
@@ -251,7 +252,9 @@ TEST(Seeded, SameSeedSameTraceInOneProcess) {
 TEST(Seeded, SameSeedSameTraceInNewProcesses) {
   const std::string here = trace_of(7);
   EXPECT_NE(here.find("timeout"), std::string::npos) << here;
-  for (std::size_t i = 0; i < 100; ++i) ASSERT_EQ(trace_of_new_process(7, i * 37), here) << "process " << i;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(rounds(100)); ++i) {
+    ASSERT_EQ(trace_of_new_process(7, i * 37), here) << "process " << i;
+  }
 }
 
 TEST(Seeded, DifferentSeedsGiveDifferentTraces) {
