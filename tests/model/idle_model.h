@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A model of how workers fall asleep and are woken: runtime/sched/wake.cpp, look.cpp and idle.cpp, function by function
-// and in their order of accesses. The poller's turn is the code itself (net/poller_turn.h). What differs is said at each
-// function:
+// and in their order of accesses. The poller's turn is the code itself (net/poller_turn.h). What differs is said at
+// each function:
 //
 //   - a run queue is a number of fibers (the queue itself: run_queue_test.cpp), a fiber only counts that it has run;
 //   - lists are sets of bits, under the same lock;
 //   - there is one timer, and time passes when a sleep with a time-out ends: then it is due;
 //   - start_thread takes from a few workers that have not started yet;
-//   - the skipped wake-ups of busy processors (wakes_to_skip_, the monitor) are left out: what is shown here holds
-//     without that safety net.
+//   - wake-ups are skipped only where a scenario says that earlier ones were in vain; later ones are not counted;
+//   - of the monitor there is what it does about skipped wake-ups. After a brief sleep its next look is judged by what
+//   it
+//     would see; its longer sleeps do not end by themselves.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +27,20 @@ namespace model {
 // idle processor and went, did not look whether one had become idle meanwhile, for which another waker had not been
 // needed because of it; sleep_beyond_published, sleeping longer than others were told, when the timer was gone on the
 // second look.
-enum class IdleBug { none, no_second_look, no_fence_in_wake, no_release_check, deaf_spinner, sleep_beyond_published };
+// The others: skips_to_nothing, a count of wake-ups to skip that says 0 when the last one was skipped; unheard_idle, a
+// processor becomes idle and the monitor is not told; no_monitor and monitor_looks_once.
+enum class IdleBug {
+  none,
+  no_second_look,
+  no_fence_in_wake,
+  no_monitor,
+  monitor_looks_once,
+  skips_to_nothing,
+  unheard_idle,
+  no_release_check,
+  deaf_spinner,
+  sleep_beyond_published
+};
 
 struct IdleModel {
   static constexpr unsigned kMost = 4;
@@ -35,7 +50,7 @@ struct IdleModel {
     Atomic<int> wake;          // Worker::wake
     Plain<int> processor{-1};  // Worker::processor
     Plain<bool> spinning;      // Worker::spinning
-    unsigned ran = 0;
+    unsigned ran = 0, pushed = 0;
   };
 
   const unsigned processors;
@@ -54,6 +69,12 @@ struct IdleModel {
   Atomic<std::uint64_t> earliest{kNever};  // TimerHeap::earliest_
   std::array<Worker, kMost> workers;
   unsigned fired[kMost] = {};
+  Atomic<int> in_vain;         // wakes_to_skip_
+  Atomic<int> skip;            // Processor::wakes_to_skip of processor 0: nobody else readies fibers so
+  Atomic<bool> monitor_dozes;  // monitor_sleep
+  Atomic<bool> monitor_woken;  // Monitor::generation_ has changed since the monitor took note of it
+  unsigned ticks_left = 1;
+  bool ticking = false;  // it would look again
 
   IdleModel(unsigned processor_count, unsigned worker_count, IdleBug left_out)
       : processors(processor_count), bug(left_out) {
@@ -78,10 +99,75 @@ struct IdleModel {
   }
   void push_local(int processor) { local[static_cast<unsigned>(processor)].fetch_add(1, std::memory_order_release); }
 
-  // caller: the worker, which has a processor, or a foreign thread
+  // as set up: earlier wake-ups were in vain, and the processor has skipped all but the last of the next ones
+  void skips() {
+    in_vain.store(1);
+    skip.store(1 + least());
+  }
+  // the count at which a wake-up is not skipped
+  int least() const { return bug == IdleBug::skips_to_nothing ? 0 : 1; }
+
+  // enqueue_next, by the worker that holds processor 0
+  void push_next(unsigned number) {
+    push_local(0);
+    ++workers[number].pushed;
+    const int left = skip.load(std::memory_order_relaxed);
+    if (left > least()) {
+      skip.store(left - 1, std::memory_order_relaxed);
+      forget_at(26, number);
+      return;
+    }
+    // wake_for_next
+    const int skipped = in_vain.load(std::memory_order_relaxed);
+    skip.store(skipped == 0 ? 0 : skipped + least(), std::memory_order_relaxed);
+    if (skipped != 0 && left == 0) skipping_begins(number);
+    forget_at(25, number);
+    wake_one(number);
+  }
+
+  void skipping_begins(unsigned number) {
+    Atomics::fence(std::memory_order_seq_cst);
+    const bool dozes = monitor_dozes.load(std::memory_order_relaxed);
+    forget_at(24, number, dozes);
+    if (dozes && skips_wakes()) monitor_woken.store(true);
+  }
+
+  bool skips_wakes() const {
+    return idle_count.load(std::memory_order_seq_cst) != 0 && skip.load(std::memory_order_relaxed) != 0;
+  }
+
+  // wake_for_skipped, of a processor that stands still: whether somebody would be woken
+  bool waits_skipped() const {
+    return skip.load(std::memory_order_relaxed) != 0 && local[0].load(std::memory_order_acquire) != 0;
+  }
+
+  static constexpr unsigned kMonitor = kMost + 1;
+  void monitor() {
+    for (;;) {
+      forget_at(20, kMonitor);
+      monitor_woken.exchange(false, std::memory_order_acq_rel);
+      const bool skips = skips_wakes();
+      forget_at(21, kMonitor, skips);
+      if (!skips) {
+        monitor_dozes.store(true, std::memory_order_seq_cst);
+        Atomics::fence(std::memory_order_seq_cst);
+        const bool now_skips = bug != IdleBug::monitor_looks_once && skips_wakes();
+        forget_at(22, kMonitor, now_skips);
+        if (!now_skips) monitor_woken.await(true, "somebody who skips");
+        monitor_dozes.store(false, std::memory_order_relaxed);
+      } else if (ticks_left-- == 0) {
+        ticking = true;
+        return;
+      }
+      forget_at(23, kMonitor);
+      if (skips_wakes() && waits_skipped()) wake_one(kMonitor);
+    }
+  }
+
+  // caller: the worker, which has a processor, or a foreign thread, or the monitor
   static constexpr unsigned kForeign = kMost;
   void wake_one(unsigned caller) {
-    if (processors == 1 && caller != kForeign) return;
+    if (processors == 1 && caller < kMost) return;
     forget_at(6, caller);
     if (bug != IdleBug::no_fence_in_wake) Atomics::fence(std::memory_order_seq_cst);
     for (;;) {
@@ -148,6 +234,7 @@ struct IdleModel {
     const int processor = worker.processor.get();
     worker.processor.set(-1);
     lock.lock();
+    if (processor == 0) skip.store(0, std::memory_order_relaxed);
     idle_processors.set(idle_processors.get() | 1u << processor);
     idle_count.fetch_add(1, std::memory_order_seq_cst);
     lock.unlock();
@@ -227,6 +314,7 @@ struct IdleModel {
           if (2 * spinning.load(std::memory_order_relaxed) < busy) start_spinning(worker);
         }
         if (worker.spinning.get()) found = steal(worker);
+        if (found && in_vain.load(std::memory_order_relaxed) != 0) in_vain.store(0, std::memory_order_relaxed);
       }
       forget_at(11, number, found);
       if (found) {
@@ -244,6 +332,7 @@ struct IdleModel {
         start_spinning(worker);
         continue;
       }
+      if (bug != IdleBug::unheard_idle) skipping_begins(number);
       forget_at(3, number);
       if (!sleep_in_poller(number)) sleep_on_futex(number);
     }
@@ -303,8 +392,9 @@ struct IdleModel {
  private:
   // The point in the code, and all that the thread still knows there.
   void forget_at(std::uint64_t place, unsigned thread, std::uint64_t known = 0) {
-    const std::uint64_t left = thread == kForeign ? 0 : workers[thread].ran + 16 * fired[thread];
-    forget(place + 100 * thread, left + 1024 * known);
+    std::uint64_t left = thread == kMonitor ? ticks_left : 0;
+    if (thread < kMost) left = workers[thread].ran + 16 * fired[thread] + 256 * workers[thread].pushed;
+    forget(place + 100 * thread, left + 4096 * known);
   }
   static int first_of(const Plain<unsigned>& set) { return set.get() == 0 ? -1 : std::countr_zero(set.get()); }
   static void remove(Plain<unsigned>& set, int which) { set.set(set.get() & ~(1u << which)); }

@@ -15,8 +15,9 @@ using namespace model;
 struct Shape {
   unsigned processors, workers, running;  // so many of the processors are held by workers at first
   const char* foreign;
-  int local = 0;      // fibers that worker 0 makes runnable while it still runs one
-  bool busy = false;  // and that one does not end: somebody else must take them
+  int local = 0;       // fibers that worker 0 makes runnable while it still runs one
+  bool busy = false;   // and that one does not end: somebody else must take them
+  bool skips = false;  // the first of these goes without a wake-up; then there is a monitor
 };
 
 Result idle_scenario(const char* name, const Shape& shape, bool sequential, IdleBug bug = IdleBug::none) {
@@ -37,8 +38,7 @@ Result idle_scenario(const char* name, const Shape& shape, bool sequential, Idle
           idle.await_start(w);
         } else if (w == 0) {
           for (int i = 0; i < shape.local; ++i) {
-            idle.push_local(0);
-            idle.wake_one(0);
+            idle.push_next(0);
           }
           if (shape.busy) return;
         }
@@ -48,6 +48,8 @@ Result idle_scenario(const char* name, const Shape& shape, bool sequential, Idle
         }
       });
     }
+    if (shape.skips) idle.skips();
+    if (shape.skips && bug != IdleBug::no_monitor) run.thread("monitor", [&idle] { idle.monitor(); });
     for (const char* what = shape.foreign; *what != 0; ++what) {
       if (*what == 'g') {
         ++work;
@@ -76,7 +78,8 @@ Result idle_scenario(const char* name, const Shape& shape, bool sequential, Idle
       unsigned ran = 0, fired = 0;
       for (const auto& worker : idle.workers) ran += worker.ran;
       for (const unsigned count : idle.fired) fired += count;
-      check(ran == work, "a fiber stays queued and everybody sleeps");
+      const bool will_be_seen = idle.ticking && idle.skips_wakes() && idle.waits_skipped();
+      check(ran == work || will_be_seen, "a fiber stays queued and everybody sleeps");
       check(fired == timers, "a timer stays armed and everybody sleeps");
       check(idle.turn.sleeps_until() != 0, "nobody looks after the poller");
       check(idle.spinning.load() == 0, "spinning workers are miscounted");
@@ -107,7 +110,18 @@ TEST(IdleModel, TwoProcessors) {
   expect_holds("idle, both and a timer", idle_scenario("idle/2t", {2, 3, 2, "t"}, kSequential));
 }
 
+TEST(IdleModel, NobodySleepsOverAFiberWithoutAWakeUp) {
+  expect_holds("idle, skipped", idle_scenario("idle/skip", {2, 3, 2, "", 1, true, true}, kSequential));
+}
+
 TEST(IdleModel, FindsTheBugsPutIn) {
+  const Shape skipping{2, 3, 2, "", 1, true, true};
+  for (const auto& [what, put_in] : {std::pair{"no monitor", IdleBug::no_monitor},
+                                     std::pair{"a monitor that looks once", IdleBug::monitor_looks_once},
+                                     std::pair{"wake-ups skipped to nothing", IdleBug::skips_to_nothing},
+                                     std::pair{"idle, and the monitor not told", IdleBug::unheard_idle}}) {
+    expect_found(what, idle_scenario("idle/skip-broken", skipping, kSequential, put_in), "a fiber stays queued");
+  }
   expect_found("no look before sleeping", idle_scenario("idle/look", {1, 2, 1, "g"}, kWeak, IdleBug::no_second_look),
                "a fiber stays queued");
   expect_found("no fence before waking",
