@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "registry/registry.h"
 #include "sched/local_queue.h"
 
 using namespace fiber::detail;
@@ -18,7 +19,10 @@ namespace {
 class Fibers {
  public:
   explicit Fibers(std::size_t count) : fibers_(new Fiber[count]), taken_(new std::atomic<int>[count]), count_(count) {
-    for (std::size_t i = 0; i < count; ++i) taken_[i] = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      taken_[i] = 0;
+      set_state(&fibers_[i], FIBERPROF_FIBER_RUNNABLE);  // since now: a run of an earlier test may have set the clock
+    }
   }
   Fiber* operator[](std::size_t index) { return &fibers_[index]; }
   std::size_t index(const Fiber* fiber) const { return static_cast<std::size_t>(fiber - fibers_.get()); }

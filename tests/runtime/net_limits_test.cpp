@@ -4,6 +4,7 @@
 #include "sched/scheduler.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -158,7 +159,8 @@ TEST_P(NetLimits, CloseWhileOthersReadAndWriteNeverReachesAnotherSocket) {
       for (int round = 0; round < i % 10; ++round) fiber::yield();
       one.close();
       EXPECT_EQ(reader.join(), -ECANCELED);
-      EXPECT_EQ(writer.join(), -EPIPE);
+      // The latter when it closed with something unread.
+      EXPECT_THAT(writer.join(), testing::AnyOf(-EPIPE, -ECONNRESET));
     }
   });
 }
