@@ -2,6 +2,7 @@
 // Starting the runtime.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -18,6 +19,10 @@ struct Options {
   // Bytes of stack per fiber, rounded up to a page. FIBER_STACK_SIZE; default 128 KiB. 16 KiB to 1 GiB. Only pages
   // that are touched cost memory. A guard page comes on top.
   std::size_t stack_size = 0;
+  // How long a worker without anything to do goes on looking for events of sockets before it sleeps; 0 (the default) to
+  // 10 ms. Only while events come about as quickly as that: then it costs a CPU that is busy for the most part the rest
+  // of it, and spares the peer, if it is on the same machine, waking a thread with each message.
+  std::chrono::nanoseconds busy_poll{0};
   // Whether to print all fibers and abort when every fiber is asleep and nothing can wake one.
   // FIBER_DEADLOCK_CHECK=0 turns it off.
   bool deadlock_check = true;

@@ -16,6 +16,10 @@ namespace {
 // So many idle threads beyond one per processor are kept for the next blocking sections.
 constexpr std::uint32_t kSpareWorkers = 8;
 
+// When sockets are quick enough for Options::busy_poll: each sleep that was shorter than it counts for it, each longer
+// one, and each time awake in vain, so often against it.
+constexpr std::uint32_t kMostQuick = 64, kQuickEnough = 8, kSlowCounts = 4;
+
 // Nobody may have ticked while everything slept.
 void refresh_coarse_clock() {
   if (!probe::anybody_attached()) set_coarse_clock(now_ns());
@@ -39,6 +43,7 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
       if (worker->spinning) fiber = steal(worker);
       if (fiber != nullptr) wake_was_worth_it();
     }
+    if (fiber == nullptr) fiber = linger(worker);
     if (fiber != nullptr) {
       worker->woken_in_vain = false;
       stop_spinning(worker);
@@ -66,6 +71,30 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
   }
 }
 
+// Nothing to do: but with Options::busy_poll, when sockets have been quick lately, the next event is awaited for a
+// moment without sleeping.
+Fiber* Scheduler::linger(Worker* worker) {
+  if (busy_poll_ns() == 0 || quick_events_.load(std::memory_order_relaxed) < kQuickEnough) return nullptr;
+  if (poller_.waiters() == 0 || seeded::on() || lingering_.exchange(true, std::memory_order_acquire)) return nullptr;
+  // Whoever makes work meanwhile relies on this worker.
+  start_spinning(worker);
+  const std::uint64_t until = now_ns() + busy_poll_ns();
+  Fiber* fiber = nullptr;
+  do {
+    fiber = look_once(worker);
+    if (fiber == nullptr && processor_count_ > 1) fiber = steal(worker);
+  } while (fiber == nullptr && now_ns() < until && !stopping());
+  lingering_.store(false, std::memory_order_release);
+  if (fiber == nullptr) events_were(false);
+  return fiber;
+}
+
+void Scheduler::events_were(bool quick) {
+  const std::uint32_t seen = quick_events_.load(std::memory_order_relaxed);
+  quick_events_.store(quick ? std::min(seen + 1, kMostQuick) : seen - std::min(seen, kSlowCounts),
+                      std::memory_order_relaxed);
+}
+
 bool Scheduler::work_visible() {
   if (global_size_.load(std::memory_order_seq_cst) != 0) return true;
   for (unsigned i = 0; i < processor_count_; ++i) {
@@ -89,9 +118,12 @@ bool Scheduler::sleep_in_poller(Worker* worker) {
     timeout = earliest == TimerHeap::kNever ? kLong : (earliest > now ? earliest - now : 0);
   }
   FIBER_EMIT(worker_idle, worker->record.tid, kNone);
-  const std::uint64_t since = seeded::on() ? now_ns() : 0;
+  const bool timed = seeded::on() || busy_poll_ns() != 0;
+  const std::uint64_t since = timed ? now_ns() : 0;
   const int events = poller_.wait_events(timeout);
-  if (since != 0) seeded::time_passed(now_ns() - since, timeout);
+  const std::uint64_t slept = timed ? now_ns() - since : 0;
+  if (seeded::on()) seeded::time_passed(slept, timeout);
+  if (busy_poll_ns() != 0) events_were(events > 0 && slept < busy_poll_ns());
   poller_.turn.set_sleeps_until(0);
   refresh_coarse_clock();
   take_idle_processor(worker);

@@ -29,6 +29,7 @@ namespace {
 constexpr unsigned kMaxProcessors = 1024;
 constexpr std::size_t kDefaultStack = 128 * 1024;
 constexpr std::size_t kMinStack = 16 * 1024;
+constexpr std::chrono::milliseconds kMostBusyPoll(10);
 constexpr std::size_t kMaxStack = std::size_t{1} << 30;
 
 [[noreturn]] void bad_setting(const char* name, const char* value, const char* wanted) {
@@ -79,6 +80,10 @@ Options complete(Options options) {
     bad_setting("Options::stack_size", std::to_string(options.stack_size).c_str(), stack_wanted);
   }
   options.stack_size = (options.stack_size + page_size() - 1) / page_size() * page_size();
+  if (options.busy_poll < std::chrono::nanoseconds(0) || options.busy_poll > kMostBusyPoll) {
+    bad_setting("Options::busy_poll", std::to_string(options.busy_poll.count()).c_str(),
+                "a time from 0 (off) to 10000000 ns");
+  }
   if (const char* check = std::getenv("FIBER_DEADLOCK_CHECK"); check != nullptr && std::strcmp(check, "0") == 0) {
     options.deadlock_check = false;
   }

@@ -117,6 +117,9 @@ class Scheduler {
   void poll_network();
   bool sleep_in_poller(Worker* worker);
   bool work_visible();
+  Fiber* linger(Worker* worker);
+  void events_were(bool quick);
+  std::uint64_t busy_poll_ns() const { return static_cast<std::uint64_t>(options_.busy_poll.count()); }
   void start_running(Worker* worker, Fiber* fiber);
   void start_running_slow(Worker* worker, Fiber* fiber, std::uint64_t clock);
   bool decide_slowly(Worker* worker, Fiber* fiber);
@@ -152,6 +155,8 @@ class Scheduler {
   std::uint32_t idle_workers_ = 0;
   Worker* threadless_workers_ = nullptr;  // their threads have ended, or are about to
   FiberPool pool_;
+  std::atomic<std::uint32_t> quick_events_{0};  // how quick sockets have been lately (linger)
+  std::atomic<bool> lingering_{false};          // one worker does
 
   std::atomic<std::uint32_t> idle_processor_count_{0};
   std::atomic<std::uint32_t> spinning_{0};

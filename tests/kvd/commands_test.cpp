@@ -292,6 +292,7 @@ TEST(Server, SaysWhatIsWrong) {
   expect({"--port", "65536"}, 2, "--port takes a number from 0 to 65535, not '65536'");
   expect({"--port", "x"}, 2, "--port takes a number");
   expect({"--shards", "0"}, 2, "--shards takes a number");
+  expect({"--busy-poll", "10001"}, 2, "--busy-poll takes a number from 0 to 10000, not '10001'");
   expect({"--bind", "localhost"}, 2, "numeric address");
   expect({"--nosuch"}, 2, "--help");
   expect({"extra"}, 2, "what is 'extra'");

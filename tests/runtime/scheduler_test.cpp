@@ -254,6 +254,8 @@ TEST(Options, NonsenseIsRefusedWithAMessage) {
   auto exits = testing::ExitedWithCode(2);
   EXPECT_EXIT(fiber::run(fiber::Options{.processors = 100'000}, [] {}), exits, "Options::processors is '100000'");
   EXPECT_EXIT(fiber::run(fiber::Options{.stack_size = 1}, [] {}), exits, "Options::stack_size is '1'");
+  EXPECT_EXIT(fiber::run(fiber::Options{.busy_poll = -1ns}, [] {}), exits, "Options::busy_poll is '-1'");
+  EXPECT_EXIT(fiber::run(fiber::Options{.busy_poll = 11ms}, [] {}), exits, "Options::busy_poll is '11000000'");
   for (const char* value : {"0", "-1", "two", "4096", "1e3", "99999999999999999999"}) {
     EXPECT_EXIT((setenv("FIBER_PROCS", value, 1), fiber::run([] {})), exits, "FIBER_PROCS is '") << value;
   }

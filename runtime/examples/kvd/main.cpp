@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <thread>
 #include <utility>
@@ -79,6 +80,7 @@ int main(int argc, char** argv) {
   ::sigaddset(&signals, SIGTERM);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
-  fiber::run({.processors = options->processors}, [&] { status = serve(*options, signals); });
+  const std::chrono::microseconds busy_poll(options->busy_poll);
+  fiber::run({.processors = options->processors, .busy_poll = busy_poll}, [&] { status = serve(*options, signals); });
   return status;
 }

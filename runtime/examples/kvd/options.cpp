@@ -24,6 +24,8 @@ constexpr char kUsage[] =
     "                   It only grows\n"
     "  --shards N       parts of the data, each under its own lock (64)\n"
     "  --processors N   fibers that run at the same time (the number of CPUs)\n"
+    "  --busy-poll N    microseconds to look for the next request awake when requests come that fast (50); 0: sleep\n"
+    "                   at once\n"
     "  --help\n";
 
 template <class T>
@@ -54,6 +56,7 @@ std::optional<Options> parse_options(int argc, char** argv, int& status) {
       {"shards", required_argument, nullptr, 's'},
       {"help", no_argument, nullptr, 'h'},
       {"processors", required_argument, nullptr, 'P'},
+      {"busy-poll", required_argument, nullptr, 'B'},
       {nullptr, 0, nullptr, 0},
   };
   Options options;
@@ -70,6 +73,9 @@ std::optional<Options> parse_options(int argc, char** argv, int& status) {
         break;
       case 'P':
         if (!parse_number("processors", optarg, 1, 1024, options.processors)) return {};
+        break;
+      case 'B':
+        if (!parse_number("busy-poll", optarg, 0, 10000, options.busy_poll)) return {};
         break;
       case 'b':
         if (!is_address(optarg)) {

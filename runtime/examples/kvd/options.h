@@ -13,6 +13,7 @@ struct Options {
   std::uint16_t port = 6379;       // 0: the kernel picks one
   unsigned shards = 64;
   unsigned processors = 0;  // 0: as many as there are CPUs
+  unsigned busy_poll = 50;  // us; 0: not at all
   std::string log;          // file; empty: no log
 };
 
