@@ -2,10 +2,10 @@
 // Address: where a socket is, for IPv4, IPv6 and Unix sockets.
 #pragma once
 
+#include <sys/socket.h>
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <sys/socket.h>
 
 #include "fiber/config.h"
 

@@ -4,13 +4,13 @@
 // Errors are negative errno values. There are no limits: nothing stops a system call on a file.
 #pragma once
 
+#include <fcntl.h>
+#include <sys/types.h>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <fcntl.h>
 #include <string>
 #include <string_view>
-#include <sys/types.h>
 
 #include "fiber/config.h"
 

@@ -34,8 +34,8 @@ struct WaitQueue {
 
 // runtime/sched/object_lock.h
 struct ObjectLock {
-  std::atomic<std::uint8_t> word{0};   // 1: held by whoever exchanged it
-  std::atomic<std::uint8_t> held{0};   // 1: held by the processor it is biased to, or that processor is about to see
+  std::atomic<std::uint8_t> word{0};  // 1: held by whoever exchanged it
+  std::atomic<std::uint8_t> held{0};  // 1: held by the processor it is biased to, or that processor is about to see
   std::uint16_t unused = 0;
   std::atomic<std::uint16_t> bias{0};  // index of a processor, plus one; 0: none
   // guarded by `word`

@@ -19,9 +19,9 @@
 // runtime runs ends the process with a message: nobody would end it.
 #pragma once
 
+#include <sys/types.h>
 #include <cstddef>
 #include <cstdint>
-#include <sys/types.h>
 
 #include "fiber/address.h"
 #include "fiber/config.h"

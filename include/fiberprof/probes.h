@@ -39,39 +39,39 @@
  * the first is the fiber's id, unique in its process for ever; 0 means "not on a fiber". The first four probes are
  * the ones a wait passes, the next four the channel operations; the semaphores of each four share one 64-bit word, so
  * that one test covers them (FIBERPROF_ANY_WAIT_PROBE, FIBERPROF_ANY_CHANNEL_PROBE). */
-#define FIBERPROF_PROBES(X)                                                                                           \
-  /* about to leave the processor */                                                                                  \
-  X(park, 4, "id reason resource processor")                                                                          \
-  /* made runnable; fires on the waker's stack. depth: length of the run queue it joined */                           \
-  X(unpark, 6, "id waker reason resource processor depth")                                                            \
-  /* runs again, on its own stack, so the stack here is the stack of the wait. exact tier: fires at every resume */   \
-  X(blocked, 6, "id reason resource parked_ns queued_ns waker")                                                       \
-  /* the same, sampled tier: this event stands for `weight` waits; the expected weighted sums are the exact ones */   \
-  X(blocked_sampled, 7, "id reason resource parked_ns queued_ns waker weight")                                        \
-  X(chan_send, 5, "id channel length capacity blocked")                                                               \
-  X(chan_recv, 5, "id channel length capacity blocked")                                                               \
-  /* chosen: index of the arm taken; the default arm is the number of arms */                                         \
-  X(select, 6, "id channel length capacity blocked chosen")                                                           \
-  X(chan_close, 4, "id channel length capacity")                                                                      \
-  X(spawn, 3, "id parent entry")                                                                                      \
-  X(exit, 1, "id")                                                                                                    \
-  X(chan_make, 3, "id channel capacity")                                                                              \
-  X(lock, 3, "id lock contended")                                                                                     \
-  X(unlock, 3, "id lock contended")                                                                                   \
-  /* a processor moves to another worker thread. why: FIBERPROF_HANDOFF_*; id: the fiber left behind */               \
-  X(handoff, 5, "processor from_tid to_tid why id")                                                                   \
-  X(syscall_enter, 2, "id processor")                                                                                 \
-  /* kept: 1 when the fiber still had its processor at the end of the section */                                      \
-  X(syscall_exit, 3, "id ns kept")                                                                                    \
-  /* record: address of the worker's struct fiberprof_worker (registry.h) in the process */                           \
-  X(worker_start, 3, "tid processor record")                                                                          \
-  X(worker_idle, 2, "tid processor")                                                                                  \
-  X(worker_wake, 2, "tid processor")                                                                                  \
-  /* monitor tick, once per processor. depth: runnable fibers queued; state: FIBERPROF_PROCESSOR_* (registry.h) */    \
-  X(proc_sample, 3, "processor depth state")                                                                          \
-  /* a fiber kept its processor for more than 10 ms. pc: the spawned function */                                      \
-  X(overrun, 3, "id ns pc")                                                                                           \
-  X(region_begin, 2, "id name")                                                                                       \
+#define FIBERPROF_PROBES(X)                                                                                         \
+  /* about to leave the processor */                                                                                \
+  X(park, 4, "id reason resource processor")                                                                        \
+  /* made runnable; fires on the waker's stack. depth: length of the run queue it joined */                         \
+  X(unpark, 6, "id waker reason resource processor depth")                                                          \
+  /* runs again, on its own stack, so the stack here is the stack of the wait. exact tier: fires at every resume */ \
+  X(blocked, 6, "id reason resource parked_ns queued_ns waker")                                                     \
+  /* the same, sampled tier: this event stands for `weight` waits; the expected weighted sums are the exact ones */ \
+  X(blocked_sampled, 7, "id reason resource parked_ns queued_ns waker weight")                                      \
+  X(chan_send, 5, "id channel length capacity blocked")                                                             \
+  X(chan_recv, 5, "id channel length capacity blocked")                                                             \
+  /* chosen: index of the arm taken; the default arm is the number of arms */                                       \
+  X(select, 6, "id channel length capacity blocked chosen")                                                         \
+  X(chan_close, 4, "id channel length capacity")                                                                    \
+  X(spawn, 3, "id parent entry")                                                                                    \
+  X(exit, 1, "id")                                                                                                  \
+  X(chan_make, 3, "id channel capacity")                                                                            \
+  X(lock, 3, "id lock contended")                                                                                   \
+  X(unlock, 3, "id lock contended")                                                                                 \
+  /* a processor moves to another worker thread. why: FIBERPROF_HANDOFF_*; id: the fiber left behind */             \
+  X(handoff, 5, "processor from_tid to_tid why id")                                                                 \
+  X(syscall_enter, 2, "id processor")                                                                               \
+  /* kept: 1 when the fiber still had its processor at the end of the section */                                    \
+  X(syscall_exit, 3, "id ns kept")                                                                                  \
+  /* record: address of the worker's struct fiberprof_worker (registry.h) in the process */                         \
+  X(worker_start, 3, "tid processor record")                                                                        \
+  X(worker_idle, 2, "tid processor")                                                                                \
+  X(worker_wake, 2, "tid processor")                                                                                \
+  /* monitor tick, once per processor. depth: runnable fibers queued; state: FIBERPROF_PROCESSOR_* (registry.h) */  \
+  X(proc_sample, 3, "processor depth state")                                                                        \
+  /* a fiber kept its processor for more than 10 ms. pc: the spawned function */                                    \
+  X(overrun, 3, "id ns pc")                                                                                         \
+  X(region_begin, 2, "id name")                                                                                     \
   X(region_end, 2, "id name")
 
 /* why a handoff happened */
@@ -95,8 +95,8 @@ extern "C" {
 #define FIBERPROF_PARAMS_6 FIBERPROF_PARAMS_5, uint64_t a5
 #define FIBERPROF_PARAMS_7 FIBERPROF_PARAMS_6, uint64_t a6
 
-#define FIBERPROF_DECLARE(name, nargs, args)                                                        \
-  extern const volatile uint16_t fiber_##name##_semaphore __attribute__((visibility("hidden")));   \
+#define FIBERPROF_DECLARE(name, nargs, args)                                                     \
+  extern const volatile uint16_t fiber_##name##_semaphore __attribute__((visibility("hidden"))); \
   void fiberprof_site_##name(FIBERPROF_PARAMS_##nargs) __attribute__((visibility("hidden"), cold));
 FIBERPROF_PROBES(FIBERPROF_DECLARE)
 #undef FIBERPROF_DECLARE
@@ -108,23 +108,23 @@ extern const volatile uint64_t fiberprof_hot_semaphores[2] __attribute__((visibi
 /* The tests below are compare-with-memory and branch where the architecture has that: a compiler makes three
  * instructions of a volatile read, and there are ten of them in one round trip over a channel. */
 #if defined(__x86_64__)
-#define FIBERPROF_TEST(compare, word)                                   \
-  (__extension__({                                                      \
-    int fiberprof_set_;                                                 \
+#define FIBERPROF_TEST(compare, word)                                           \
+  (__extension__({                                                              \
+    int fiberprof_set_;                                                         \
     __asm__ volatile(compare " $0, %1" : "=@ccne"(fiberprof_set_) : "m"(word)); \
-    __builtin_expect(fiberprof_set_, 0);                                \
+    __builtin_expect(fiberprof_set_, 0);                                        \
   }))
 #define FIBERPROF_ENABLED(name) FIBERPROF_TEST("cmpw", fiber_##name##_semaphore)
 #define FIBERPROF_ANY_WAIT_PROBE() FIBERPROF_TEST("cmpq", fiberprof_hot_semaphores[0])
 #define FIBERPROF_ANY_CHANNEL_PROBE() FIBERPROF_TEST("cmpq", fiberprof_hot_semaphores[1])
-#define FIBERPROF_ANY_WAIT_OR_CHANNEL_PROBE()                                                              \
-  (__extension__({                                                                                         \
-    int fiberprof_set_;                                                                                    \
-    uint64_t fiberprof_word_;                                                                              \
-    __asm__ volatile("mov %2, %1\n\tor %3, %1"                                                             \
-                     : "=@ccne"(fiberprof_set_), "=&r"(fiberprof_word_)                                    \
-                     : "m"(fiberprof_hot_semaphores[0]), "m"(fiberprof_hot_semaphores[1]));                \
-    __builtin_expect(fiberprof_set_, 0);                                                                   \
+#define FIBERPROF_ANY_WAIT_OR_CHANNEL_PROBE()                                               \
+  (__extension__({                                                                          \
+    int fiberprof_set_;                                                                     \
+    uint64_t fiberprof_word_;                                                               \
+    __asm__ volatile("mov %2, %1\n\tor %3, %1"                                              \
+                     : "=@ccne"(fiberprof_set_), "=&r"(fiberprof_word_)                     \
+                     : "m"(fiberprof_hot_semaphores[0]), "m"(fiberprof_hot_semaphores[1])); \
+    __builtin_expect(fiberprof_set_, 0);                                                    \
   }))
 #else
 #define FIBERPROF_ENABLED(name) __builtin_expect(fiber_##name##_semaphore != 0, 0)
@@ -137,33 +137,39 @@ extern const volatile uint64_t fiberprof_hot_semaphores[2] __attribute__((visibi
 #ifdef FIBERPROF_DEFINE_PROBES
 
 /* All semaphores side by side, in the order of the list. */
-__asm__(".pushsection .probes,\"aw\",@progbits\n"
-        ".balign 8\n"
-        ".globl fiberprof_hot_semaphores\n"
-        ".hidden fiberprof_hot_semaphores\n"
-        "fiberprof_hot_semaphores:\n"
-        ".popsection\n");
-#define FIBERPROF_DEFINE_SEMAPHORE(name, nargs, args)                                                \
-  __asm__(".pushsection .probes,\"aw\",@progbits\n"                                                  \
-          ".globl fiber_" #name "_semaphore\n.hidden fiber_" #name "_semaphore\n"                   \
-          ".type fiber_" #name "_semaphore, @object\n.size fiber_" #name "_semaphore, 2\n"          \
-          "fiber_" #name "_semaphore: .2byte 0\n"                                                    \
-          ".popsection\n");
+__asm__(
+    ".pushsection .probes,\"aw\",@progbits\n"
+    ".balign 8\n"
+    ".globl fiberprof_hot_semaphores\n"
+    ".hidden fiberprof_hot_semaphores\n"
+    "fiberprof_hot_semaphores:\n"
+    ".popsection\n");
+#define FIBERPROF_DEFINE_SEMAPHORE(name, nargs, args)                \
+  __asm__(                                                           \
+      ".pushsection .probes,\"aw\",@progbits\n"                      \
+      ".globl fiber_" #name "_semaphore\n.hidden fiber_" #name       \
+      "_semaphore\n"                                                 \
+      ".type fiber_" #name "_semaphore, @object\n.size fiber_" #name \
+      "_semaphore, 2\n"                                              \
+      "fiber_" #name                                                 \
+      "_semaphore: .2byte 0\n"                                       \
+      ".popsection\n");
 FIBERPROF_PROBES(FIBERPROF_DEFINE_SEMAPHORE)
 #undef FIBERPROF_DEFINE_SEMAPHORE
 
 /* The reference section by which readers undo prelinking. */
-__asm__(".ifndef _.stapsdt.base\n"
-        ".pushsection .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n"
-        ".weak _.stapsdt.base\n.hidden _.stapsdt.base\n"
-        "_.stapsdt.base: .space 1\n.size _.stapsdt.base, 1\n"
-        ".popsection\n"
-        ".endif\n");
+__asm__(
+    ".ifndef _.stapsdt.base\n"
+    ".pushsection .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n"
+    ".weak _.stapsdt.base\n.hidden _.stapsdt.base\n"
+    "_.stapsdt.base: .space 1\n.size _.stapsdt.base, 1\n"
+    ".popsection\n"
+    ".endif\n");
 
 #if defined(__x86_64__)
-#define FIBERPROF_NOPS                                                          \
-  "990: .byte 0x90\n"                                                           \
-  "     .byte 0x66,0x2e,0x0f,0x1f,0x84,0x00,0x00,0x00,0x00,0x00\n"              \
+#define FIBERPROF_NOPS                                             \
+  "990: .byte 0x90\n"                                              \
+  "     .byte 0x66,0x2e,0x0f,0x1f,0x84,0x00,0x00,0x00,0x00,0x00\n" \
   "     .byte 0x0f,0x1f,0x44,0x00,0x00\n"
 #define FIBERPROF_R0 "rdi"
 #define FIBERPROF_R1 "rsi"
@@ -217,27 +223,29 @@ __asm__(".ifndef _.stapsdt.base\n"
 #define FIBERPROF_ONE_COPY noinline
 #endif
 
-#define FIBERPROF_DEFINE_SITE(name, nargs, args)                                                     \
-  __attribute__((noinline, FIBERPROF_ONE_COPY, visibility("hidden"), cold)) void fiberprof_site_##name( \
-      FIBERPROF_PARAMS_##nargs) {                                                                    \
-    FIBERPROF_LOAD_##nargs                                                                           \
-    __asm__ volatile(FIBERPROF_NOPS                                                                  \
-                     ".pushsection .note.stapsdt,\"\",\"note\"\n"                                    \
-                     ".balign 4\n"                                                                   \
-                     ".4byte 992f-991f, 994f-993f, 3\n"                                              \
-                     "991: .asciz \"stapsdt\"\n"                                                     \
-                     "992: .balign 4\n"                                                              \
-                     "993: .8byte 990b, _.stapsdt.base, fiber_" #name "_semaphore\n"                 \
-                     ".asciz \"" FIBERPROF_PROVIDER "\"\n"                                           \
-                     ".asciz \"" #name "\"\n"                                                        \
-                     ".asciz \"" FIBERPROF_NOTE_##nargs "\"\n"                                       \
-                     "994: .balign 4\n"                                                              \
-                     ".popsection\n"                                                                 \
-                     :                                                                               \
-                     /* asking for the frame makes the compiler set one up, so that a stack     \
-                      * walk from here finds the caller */                                      \
-                     : FIBERPROF_IN_##nargs, "r"(__builtin_frame_address(0))                         \
-                     : "memory");                                                                    \
+#define FIBERPROF_DEFINE_SITE(name, nargs, args)                                                                     \
+  __attribute__((noinline, FIBERPROF_ONE_COPY, visibility("hidden"), cold)) void fiberprof_site_##name(              \
+      FIBERPROF_PARAMS_##nargs) {                                                                                    \
+    FIBERPROF_LOAD_##nargs __asm__ volatile(FIBERPROF_NOPS                                                           \
+                                            ".pushsection .note.stapsdt,\"\",\"note\"\n"                             \
+                                            ".balign 4\n"                                                            \
+                                            ".4byte 992f-991f, 994f-993f, 3\n"                                       \
+                                            "991: .asciz \"stapsdt\"\n"                                              \
+                                            "992: .balign 4\n"                                                       \
+                                            "993: .8byte 990b, _.stapsdt.base, fiber_" #name                         \
+                                            "_semaphore\n"                                                           \
+                                            ".asciz \"" FIBERPROF_PROVIDER                                           \
+                                            "\"\n"                                                                   \
+                                            ".asciz \"" #name                                                        \
+                                            "\"\n"                                                                   \
+                                            ".asciz \"" FIBERPROF_NOTE_##nargs                                       \
+                                            "\"\n"                                                                   \
+                                            "994: .balign 4\n"                                                       \
+                                            ".popsection\n"                                                          \
+                                            : /* asking for the frame makes the compiler set one up, so that a stack \
+                                               * walk from here finds the caller */                                  \
+                                            : FIBERPROF_IN_##nargs, "r"(__builtin_frame_address(0))                  \
+                                            : "memory");                                                             \
   }
 FIBERPROF_PROBES(FIBERPROF_DEFINE_SITE)
 

@@ -34,28 +34,28 @@
 /* X(value, NAME, "what people read"). Values are fixed for ever; a park, an unpark and a blocked event carry one.
  * `resource` is the address of the object waited for, except: io_*: the file descriptor; sleep: 0; join: the id of
  * the fiber waited for; select: the address of the first arm's channel (every arm is in fiberprof_fiber.arms). */
-#define FIBERPROF_REASONS(X)                 \
-  X(0, NONE, "none")                         \
-  X(1, CHAN_SEND, "chan send")               \
-  X(2, CHAN_RECV, "chan receive")            \
-  X(3, SELECT, "select")                     \
-  X(4, MUTEX, "mutex")                       \
-  X(5, RWLOCK_READ, "rwlock read")           \
-  X(6, RWLOCK_WRITE, "rwlock write")         \
-  X(7, CONDITION, "condition")               \
-  X(8, WAIT_GROUP, "wait group")             \
-  X(9, ONCE, "once")                         \
-  X(10, SEMAPHORE, "semaphore")              \
-  X(11, BARRIER, "barrier")                  \
-  X(12, JOIN, "join")                        \
-  X(13, SLEEP, "sleep")                      \
-  X(14, IO_READ, "io read")                  \
-  X(15, IO_WRITE, "io write")                \
-  X(16, IO_ACCEPT, "io accept")              \
-  X(17, IO_CONNECT, "io connect")            \
-  X(18, CONTEXT, "context")                  \
-  X(19, NIL_CHANNEL, "nil channel")          \
-  X(20, EMPTY_SELECT, "empty select")        \
+#define FIBERPROF_REASONS(X)          \
+  X(0, NONE, "none")                  \
+  X(1, CHAN_SEND, "chan send")        \
+  X(2, CHAN_RECV, "chan receive")     \
+  X(3, SELECT, "select")              \
+  X(4, MUTEX, "mutex")                \
+  X(5, RWLOCK_READ, "rwlock read")    \
+  X(6, RWLOCK_WRITE, "rwlock write")  \
+  X(7, CONDITION, "condition")        \
+  X(8, WAIT_GROUP, "wait group")      \
+  X(9, ONCE, "once")                  \
+  X(10, SEMAPHORE, "semaphore")       \
+  X(11, BARRIER, "barrier")           \
+  X(12, JOIN, "join")                 \
+  X(13, SLEEP, "sleep")               \
+  X(14, IO_READ, "io read")           \
+  X(15, IO_WRITE, "io write")         \
+  X(16, IO_ACCEPT, "io accept")       \
+  X(17, IO_CONNECT, "io connect")     \
+  X(18, CONTEXT, "context")           \
+  X(19, NIL_CHANNEL, "nil channel")   \
+  X(20, EMPTY_SELECT, "empty select") \
   X(21, OTHER, "other")
 
 #define FIBERPROF_REASON_ENUM(value, name, text) FIBERPROF_REASON_##name = value,
@@ -63,12 +63,12 @@ enum fiberprof_reason { FIBERPROF_REASONS(FIBERPROF_REASON_ENUM) FIBERPROF_REASO
 #undef FIBERPROF_REASON_ENUM
 
 /* X(value, NAME, "text"): state of a fiber. */
-#define FIBERPROF_FIBER_STATES(X)                                           \
-  X(0, FREE, "free")         /* the slot holds no fiber */                  \
-  X(1, RUNNABLE, "runnable") /* in a run queue */                           \
-  X(2, RUNNING, "running")   /* on a worker */                              \
-  X(3, PARKED, "parked")     /* waits for `reason` on `resource` */         \
-  X(4, BLOCKING, "blocking") /* inside a blocking section, on a worker */   \
+#define FIBERPROF_FIBER_STATES(X)                                         \
+  X(0, FREE, "free")         /* the slot holds no fiber */                \
+  X(1, RUNNABLE, "runnable") /* in a run queue */                         \
+  X(2, RUNNING, "running")   /* on a worker */                            \
+  X(3, PARKED, "parked")     /* waits for `reason` on `resource` */       \
+  X(4, BLOCKING, "blocking") /* inside a blocking section, on a worker */ \
   X(5, DEAD, "dead")         /* ended; not yet joined or recycled */
 
 #define FIBERPROF_STATE_ENUM(value, name, text) FIBERPROF_FIBER_##name = value,
@@ -76,15 +76,15 @@ enum fiberprof_fiber_state { FIBERPROF_FIBER_STATES(FIBERPROF_STATE_ENUM) FIBERP
 #undef FIBERPROF_STATE_ENUM
 
 /* X(value, NAME, "text"): kinds of synchronisation objects, and what `owner` and `count` of fiberprof_object say. */
-#define FIBERPROF_OBJECTS(X)                                                                                 \
-  X(1, MUTEX, "mutex")           /* owner: holds it; count: 0 free, 1 held, 2 held and others wait */        \
-  X(2, RWLOCK, "rwlock")         /* owner: the writer inside; count, low 32 bits: readers inside */          \
-  X(3, CONDITION, "condition")                                                                               \
-  X(4, WAIT_GROUP, "wait group") /* count: what is not done yet; see fiberprof_wait_group */                 \
-  X(5, ONCE, "once")             /* owner: runs it; count: 0 not run yet, 1 running, 2 done */               \
-  X(6, SEMAPHORE, "semaphore")   /* count: permits available; see fiberprof_semaphore */                     \
-  X(7, BARRIER, "barrier")       /* count: arrived; see fiberprof_barrier */                                 \
-  X(8, CHANNEL, "channel")       /* waiters: the senders; see fiberprof_channel */                           \
+#define FIBERPROF_OBJECTS(X)                                                                   \
+  X(1, MUTEX, "mutex")   /* owner: holds it; count: 0 free, 1 held, 2 held and others wait */  \
+  X(2, RWLOCK, "rwlock") /* owner: the writer inside; count, low 32 bits: readers inside */    \
+  X(3, CONDITION, "condition")                                                                 \
+  X(4, WAIT_GROUP, "wait group") /* count: what is not done yet; see fiberprof_wait_group */   \
+  X(5, ONCE, "once")             /* owner: runs it; count: 0 not run yet, 1 running, 2 done */ \
+  X(6, SEMAPHORE, "semaphore")   /* count: permits available; see fiberprof_semaphore */       \
+  X(7, BARRIER, "barrier")       /* count: arrived; see fiberprof_barrier */                   \
+  X(8, CHANNEL, "channel")       /* waiters: the senders; see fiberprof_channel */             \
   X(9, CONTEXT, "context")       /* count: 0 not cancelled, 1 cancelled, 2 late; see fiberprof_context */
 
 #define FIBERPROF_OBJECT_ENUM(value, name, text) FIBERPROF_OBJECT_##name = value,
@@ -112,20 +112,20 @@ enum fiberprof_processor_state { FIBERPROF_PROCESSOR_STATES(FIBERPROF_STATE_ENUM
 
 /* One fiber. What a switch writes comes first and fits one cache line. */
 struct fiberprof_fiber {
-  uint64_t id;       /* never reused; 0 in a free slot */
-  uint32_t sequence; /* seqlock over everything that belongs to one fiber; odd while it is rewritten */
-  uint8_t state;     /* FIBERPROF_FIBER_* */
-  uint8_t reason;    /* FIBERPROF_REASON_*, while parked */
-  uint16_t arms_len; /* select: how many arms; else 0 */
-  uint64_t resource; /* see FIBERPROF_REASONS */
-  uint64_t since;    /* coarse CLOCK_MONOTONIC, ns, of the last change of state (see clock_ns) */
-  uint64_t sp;       /* address of the saved frame record, while not running */
-  uint64_t switches; /* how often it has left its processor */
-  uint64_t arms;     /* select: address of an array of fiberprof_arm, on its stack; else 0 */
-  uint32_t processor; /* where it ran last */
-  uint32_t worker;    /* index of the worker it is on, while running or blocking */
-  uint64_t deadline;  /* while parked: CLOCK_MONOTONIC, ns, when this wait ends by itself; 0: never */
-  uint64_t context;   /* while parked: address of the context whose cancellation ends this wait; 0: none */
+  uint64_t id;         /* never reused; 0 in a free slot */
+  uint32_t sequence;   /* seqlock over everything that belongs to one fiber; odd while it is rewritten */
+  uint8_t state;       /* FIBERPROF_FIBER_* */
+  uint8_t reason;      /* FIBERPROF_REASON_*, while parked */
+  uint16_t arms_len;   /* select: how many arms; else 0 */
+  uint64_t resource;   /* see FIBERPROF_REASONS */
+  uint64_t since;      /* coarse CLOCK_MONOTONIC, ns, of the last change of state (see clock_ns) */
+  uint64_t sp;         /* address of the saved frame record, while not running */
+  uint64_t switches;   /* how often it has left its processor */
+  uint64_t arms;       /* select: address of an array of fiberprof_arm, on its stack; else 0 */
+  uint32_t processor;  /* where it ran last */
+  uint32_t worker;     /* index of the worker it is on, while running or blocking */
+  uint64_t deadline;   /* while parked: CLOCK_MONOTONIC, ns, when this wait ends by itself; 0: never */
+  uint64_t context;    /* while parked: address of the context whose cancellation ends this wait; 0: none */
   uint32_t shared_len; /* how many times it holds a rwlock for reading */
   uint32_t pad;
   uint64_t shared[FIBERPROF_SHARED_MAX]; /* addresses of those rwlocks; 0: free. More than fit are only counted */
@@ -225,12 +225,12 @@ struct fiberprof_barrier {
 
 struct fiberprof_processor {
   uint32_t index;
-  uint32_t state;         /* FIBERPROF_PROCESSOR_* */
-  uint32_t worker;        /* index of its worker; ~0 when idle */
-  uint32_t queue_depth;   /* runnable fibers in its own queue, as the monitor last saw it */
-  uint64_t current_fiber; /* id; 0: none */
-  uint64_t switches;      /* fibers it has run */
-  uint64_t steals;        /* fibers it took from other processors */
+  uint32_t state;                         /* FIBERPROF_PROCESSOR_* */
+  uint32_t worker;                        /* index of its worker; ~0 when idle */
+  uint32_t queue_depth;                   /* runnable fibers in its own queue, as the monitor last saw it */
+  uint64_t current_fiber;                 /* id; 0: none */
+  uint64_t switches;                      /* fibers it has run */
+  uint64_t steals;                        /* fibers it took from other processors */
   uint64_t parks[FIBERPROF_REASON_COUNT]; /* waits begun here, by reason: exact, always kept */
 };
 
@@ -243,22 +243,22 @@ struct fiberprof_worker {
 };
 
 /* X(structure, field): the fields described in `fields`, in this order for ever; new ones are appended. */
-#define FIBERPROF_FIELDS(X)                                                                                       \
-  X(fiber, id) X(fiber, sequence) X(fiber, state) X(fiber, reason) X(fiber, arms_len) X(fiber, resource)          \
-  X(fiber, since) X(fiber, sp) X(fiber, switches) X(fiber, arms) X(fiber, processor) X(fiber, worker)             \
-  X(fiber, stack_low) X(fiber, stack_high) X(fiber, entry) X(fiber, creator_pc) X(fiber, parent) X(fiber, name)   \
-  X(arm, resource) X(arm, reason)                                                                                 \
-  X(processor, index) X(processor, state) X(processor, worker) X(processor, queue_depth)                          \
-  X(processor, current_fiber) X(processor, switches) X(processor, steals) X(processor, parks)                     \
-  X(worker, tid) X(worker, processor) X(worker, current_fiber) X(worker, fiber_entry)                             \
-  X(fiber, deadline) X(fiber, context)                                                                            \
-  X(object, kind) X(object, lock) X(object, owner) X(object, waiters) X(object, name) X(object, count)            \
-  X(waiter, fiber) X(waiter, thread) X(waiter, next)                                                              \
-  X(wait_group, tokens) X(semaphore, most) X(barrier, parties)                                                    \
-  X(channel, length) X(channel, capacity) X(channel, receivers) X(channel, closed) X(channel, send_rights)        \
-  X(channel, receive_rights) X(channel, creator_pc)                                                               \
-  X(context, parent) X(context, scope) X(context, deadline) X(context, sources)                            \
-  X(fiber, shared_len) X(fiber, shared) X(channel, timers)
+#define FIBERPROF_FIELDS(X)                                                                                            \
+  X(fiber, id)                                                                                                         \
+  X(fiber, sequence) X(fiber, state) X(fiber, reason) X(fiber, arms_len) X(fiber, resource) X(fiber, since)            \
+      X(fiber, sp) X(fiber, switches) X(fiber, arms) X(fiber, processor) X(fiber, worker) X(fiber, stack_low)          \
+          X(fiber, stack_high) X(fiber, entry) X(fiber, creator_pc) X(fiber, parent) X(fiber, name) X(arm, resource)   \
+              X(arm, reason) X(processor, index) X(processor, state) X(processor, worker) X(processor, queue_depth)    \
+                  X(processor, current_fiber) X(processor, switches) X(processor, steals) X(processor, parks)          \
+                      X(worker, tid) X(worker, processor) X(worker, current_fiber) X(worker, fiber_entry)              \
+                          X(fiber, deadline) X(fiber, context) X(object, kind) X(object, lock) X(object, owner)        \
+                              X(object, waiters) X(object, name) X(object, count) X(waiter, fiber) X(waiter, thread)   \
+                                  X(waiter, next) X(wait_group, tokens) X(semaphore, most) X(barrier, parties)         \
+                                      X(channel, length) X(channel, capacity) X(channel, receivers) X(channel, closed) \
+                                          X(channel, send_rights) X(channel, receive_rights) X(channel, creator_pc)    \
+                                              X(context, parent) X(context, scope) X(context, deadline)                \
+                                                  X(context, sources) X(fiber, shared_len) X(fiber, shared)            \
+                                                      X(channel, timers)
 
 #define FIBERPROF_FIELD_ENUM(structure, field) FIBERPROF_FIELD_##structure##_##field,
 enum fiberprof_field_index { FIBERPROF_FIELDS(FIBERPROF_FIELD_ENUM) FIBERPROF_FIELD_COUNT };

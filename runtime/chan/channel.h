@@ -18,7 +18,7 @@ struct ChannelCore {
   std::size_t capacity = 0;
   WaitQueue receivers;  // waiting because it is empty
   std::uint32_t closed = 0;
-  std::uint32_t timers = 0;  // armed ones that will send
+  std::uint32_t timers = 0;           // armed ones that will send
   std::atomic<std::uint64_t> rights;  // how many handles may send, and how many receive; see ChannelRight
   std::uint64_t creator_pc = 0;
   std::size_t first = 0;        // slot of the oldest element

@@ -164,8 +164,7 @@ SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode m
     large = std::make_unique_for_overwrite<std::byte[]>(count * kBytes);
     memory = large.get();
   }
-  Scratch scratch{reinterpret_cast<Waiter*>(memory),
-                  reinterpret_cast<fiberprof_arm*>(memory + count * sizeof(Waiter)),
+  Scratch scratch{reinterpret_cast<Waiter*>(memory), reinterpret_cast<fiberprof_arm*>(memory + count * sizeof(Waiter)),
                   reinterpret_cast<Locked*>(memory + count * (sizeof(Waiter) + sizeof(fiberprof_arm)))};
   return select_in(scratch, arms, count, mode, limit);
 }

@@ -25,7 +25,8 @@ namespace fiber::detail {
 
 // Done, closed, or timed_out: it would have to wait.
 [[gnu::always_inline]] inline Status try_send_locked(ChannelCore* core, void* element, Fiber** wake) {
-  if (core->closed != 0) [[unlikely]] return Status::closed;
+  if (core->closed != 0) [[unlikely]]
+    return Status::closed;
   if (Waiter* receiver = pop_waiter(core->receivers)) {
     move_element(core, receiver->element, element);
     complete(receiver, wake);

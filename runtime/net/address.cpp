@@ -2,11 +2,11 @@
 #include "fiber/address.h"
 
 #include <arpa/inet.h>
-#include <cstddef>
-#include <cstring>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/un.h>
+#include <cstddef>
+#include <cstring>
 
 namespace fiber {
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "fiber/dns.h"
 
+#include <netdb.h>
 #include <cerrno>
 #include <cstring>
-#include <netdb.h>
 
 #include "fiber/blocking.h"
 #include "fiber/context.h"

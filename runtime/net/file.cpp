@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "fiber/file.h"
 
-#include <algorithm>
-#include <cerrno>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "fiber/blocking.h"
@@ -98,9 +98,8 @@ ssize_t File::pread(void* buffer, std::size_t size, std::int64_t offset) {
 
 ssize_t File::write(const void* buffer, std::size_t size) {
   return use([=](int fd) {
-    return write_all(buffer, size, [=](const char* from, std::size_t left, std::size_t) {
-      return ::write(fd, from, left);
-    });
+    return write_all(buffer, size,
+                     [=](const char* from, std::size_t left, std::size_t) { return ::write(fd, from, left); });
   });
 }
 

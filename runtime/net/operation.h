@@ -3,10 +3,10 @@
 // would block. From its start on it needs the handle only, not the socket object, which may be gone when it wakes.
 #pragma once
 
+#include <sys/types.h>
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <sys/types.h>
 
 #include "net/poller.h"
 #include "sched/scheduler.h"

@@ -148,7 +148,8 @@ int Poller::begin(PollHandle* handle, Direction direction) {
   do {
     if ((seen & PollHandle::kClosed) != 0) return -ECANCELED;
     if ((seen & PollHandle::busy(direction)) != 0) return -EBUSY;
-  } while (!handle->state.compare_exchange_weak(seen, seen | mine, std::memory_order_acquire, std::memory_order_relaxed));
+  } while (
+      !handle->state.compare_exchange_weak(seen, seen | mine, std::memory_order_acquire, std::memory_order_relaxed));
   return 0;
 }
 
@@ -156,7 +157,8 @@ void Poller::end(PollHandle* handle, Direction direction) {
   const int fd = handle->fd.load(std::memory_order_relaxed);  // the handle may be somebody else's afterwards
   const std::uint32_t left = handle->state.fetch_and(~PollHandle::operation(direction), std::memory_order_acq_rel) &
                              ~PollHandle::operation(direction);
-  if ((left & PollHandle::kClosed) == 0 || (left & PollHandle::kOperations) != 0) [[likely]] return;
+  if ((left & PollHandle::kClosed) == 0 || (left & PollHandle::kOperations) != 0) [[likely]]
+    return;
   close_descriptor(fd);
   if ((left & PollHandle::kOwnerless) != 0) recycle(handle);
 }

@@ -130,9 +130,7 @@ void Socket::fail(int error) {
   error_ = error;
 }
 
-int Socket::fd() const {
-  return poll_ == nullptr || poll_->closed() ? -1 : poll_->fd.load(std::memory_order_relaxed);
-}
+int Socket::fd() const { return poll_ == nullptr || poll_->closed() ? -1 : poll_->fd.load(std::memory_order_relaxed); }
 
 void Socket::set_read_deadline(Deadline deadline) {
   if (poll_ != nullptr) poll_->deadline[kRead].store(deadline, std::memory_order_relaxed);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "registry/registry.h"
 
+#include <sys/mman.h>
 #include <atomic>
 #include <cstddef>
 #include <mutex>
 #include <new>
-#include <sys/mman.h>
 
 namespace fiber::detail {
 
@@ -64,7 +64,8 @@ __attribute__((visibility("hidden"), alias("fiberprof_registry"))) extern struct
 asm(".pushsection .note.fiberprof,\"\",@note\n"
     ".balign 4\n"
     ".4byte 2f-1f, 4f-3f, 1\n"
-    "1: .asciz \"" FIBERPROF_NOTE_NAME "\"\n"
+    "1: .asciz \"" FIBERPROF_NOTE_NAME
+    "\"\n"
     "2: .balign 4\n"
     "3: .8byte fiberprof_registry, _.stapsdt.base\n"
     "4: .balign 4\n"

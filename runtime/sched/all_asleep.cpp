@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // "All fibers are asleep": what a program says before it aborts because nothing can ever happen in it again.
+#include <execinfo.h>
 #include <cstdio>
 #include <cstdlib>
-#include <execinfo.h>
 
 #include "registry/registry.h"
 #include "sched/clock.h"

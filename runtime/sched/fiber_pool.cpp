@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "sched/fiber_pool.h"
 
-#include <algorithm>
 #include <sys/mman.h>
+#include <algorithm>
 
 #include "registry/registry.h"
 #include "sched/park.h"
@@ -11,7 +11,7 @@ namespace fiber::detail {
 
 namespace {
 
-constexpr std::uint32_t kNewBatch = 16;       // a small program should not make many slots it never needs
+constexpr std::uint32_t kNewBatch = 16;        // a small program should not make many slots it never needs
 constexpr std::size_t kTrimmedPerCall = 1024;  // stacks
 
 }  // namespace

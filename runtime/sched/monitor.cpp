@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "sched/monitor.h"
 
-#include <algorithm>
 #include <dirent.h>
 #include <pthread.h>
+#include <algorithm>
 #include <thread>
 
 #include "probe/emit.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The monitor thread: takes processors back from blocking sections, wakes workers for fibers that none was woken for,
-// keeps the coarse clock, samples queues, reports fibers that do not yield, and notices when everything sleeps for ever.
-// It needs no processor.
+// keeps the coarse clock, samples queues, reports fibers that do not yield, and notices when everything sleeps for
+// ever. It needs no processor.
 #pragma once
 
 #include <atomic>

@@ -49,8 +49,8 @@ inline Status status_of(std::uint32_t outcome) {
 }
 
 enum class ReadyHint {
-  next,  // run it as soon as this fiber parks: it works on what this fiber has just made
-  last,  // behind everybody else: one of many
+  next,     // run it as soon as this fiber parks: it works on what this fiber has just made
+  last,     // behind everybody else: one of many
   spawned,  // has not run yet
 };
 

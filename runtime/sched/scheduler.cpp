@@ -3,8 +3,8 @@
 // look.cpp and idle.cpp; start and end are in lifecycle.cpp.
 #include "sched/scheduler.h"
 
-#include <algorithm>
 #include <cxxabi.h>
+#include <algorithm>
 #include <mutex>
 
 #include "probe/emit.h"
@@ -106,7 +106,8 @@ Fiber* Scheduler::allocate_fiber() {
     return fiber;
   }
   Processor* processor = worker->local;
-  if (processor->free.head == nullptr) [[unlikely]] processor->free = pool_.take();
+  if (processor->free.head == nullptr) [[unlikely]]
+    processor->free = pool_.take();
   Fiber* fiber = processor->free.head;
   processor->free.head = fiber->next;
   --processor->free.count;

@@ -3,9 +3,9 @@
 // over.
 #pragma once
 
+#include <sched.h>
 #include <atomic>
 #include <cstdint>
-#include <sched.h>
 
 namespace fiber {
 
@@ -40,7 +40,8 @@ template <class Word>
 // As a call it costs a channel operation 13 instructions.
 template <class Word>
 [[gnu::always_inline]] inline void spin_lock(Word& word) {
-  if (word.exchange(1, std::memory_order_acquire) != 0) [[unlikely]] spin_lock_taken(word);
+  if (word.exchange(1, std::memory_order_acquire) != 0) [[unlikely]]
+    spin_lock_taken(word);
 }
 
 inline bool spin_try_lock(SpinWord& word) {
@@ -48,7 +49,9 @@ inline bool spin_try_lock(SpinWord& word) {
 }
 
 template <class Word>
-void spin_unlock(Word& word) { word.store(0, std::memory_order_release); }
+void spin_unlock(Word& word) {
+  word.store(0, std::memory_order_release);
+}
 
 class SpinLock {
  public:

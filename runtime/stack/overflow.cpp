@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "stack/overflow.h"
 
+#include <unistd.h>
 #include <csignal>
-#include <cstdio>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <mutex>
-#include <unistd.h>
 
 #include "sched/this_worker.h"
 

@@ -202,11 +202,11 @@ TEST(GdbCommands, FilterSelectAndGoBack) {
   REQUIRE_ATTACH();
   ScratchDirectory scratch;
   Running target(program("parked"), {}, scratch.path());
-  const std::string output =
-      gdb_when("-p " + target.pid(), kAllParked,
-               {"echo A\\n", "fiber list --state parked --reason chan-receive", "echo B\\n",
-                "fiber list --reason=mutex", "echo C\\n", "fiber 2", "frame function app::wait_to_receive", "up", "echo D\\n", "bt 1", "fiber off", "bt 1",
-                "echo E\\n", "fiber 2 bt 2", "echo F\\n", "fiber apply --reason mutex all bt 1", "echo G\\n"});
+  const std::string output = gdb_when(
+      "-p " + target.pid(), kAllParked,
+      {"echo A\\n", "fiber list --state parked --reason chan-receive", "echo B\\n", "fiber list --reason=mutex",
+       "echo C\\n", "fiber 2", "frame function app::wait_to_receive", "up", "echo D\\n", "bt 1", "fiber off", "bt 1",
+       "echo E\\n", "fiber 2 bt 2", "echo F\\n", "fiber apply --reason mutex all bt 1", "echo G\\n"});
   auto between = [&](char from, char to) {
     const std::size_t start = output.find(std::string(1, from) + "\n");
     return output.substr(start, output.find("\n" + std::string(1, to) + "\n") - start);

@@ -56,9 +56,8 @@ TEST_F(OddPaths, NonsenseArguments) {
 TEST_F(OddPaths, WithoutPrivilege) {
   Background target({program("ends"), "never"});
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  const CommandResult result =
-      run_command("setpriv --reuid=65534 --regid=65534 --clear-groups " + kTool + " record " + target.pid_text() +
-                  " -d 100ms -o /tmp/never.pb.gz");
+  const CommandResult result = run_command("setpriv --reuid=65534 --regid=65534 --clear-groups " + kTool + " record " +
+                                           target.pid_text() + " -d 100ms -o /tmp/never.pb.gz");
   EXPECT_EQ(result.status, 1) << result.output;
   EXPECT_NE(result.output.find("root"), std::string::npos) << result.output;
   EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1) << result.output;

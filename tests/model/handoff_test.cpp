@@ -2,8 +2,8 @@
 // Thread handoff under every interleaving: a worker in a blocking section, the monitor that takes its processor, and
 // the end of the runtime. A model of Scheduler::blocking_begin, blocking_end, retake (scheduler.cpp) and of the loop
 // over workers in shut_down (lifecycle.cpp), access by access. Whoever gets the processor that was taken enters a
-// section at once, so that there is another one's word to be taken for the worker's; what else becomes of a processor is
-// in idle_model.h.
+// section at once, so that there is another one's word to be taken for the worker's; what else becomes of a processor
+// is in idle_model.h.
 #include <gtest/gtest.h>
 
 #include "report.h"
@@ -23,7 +23,7 @@ struct Handoff {
   Atomic<bool> has_ended;          // Worker::exited
   Atomic<bool> settled;            // not of the runtime: nothing more will happen to the worker
   static constexpr std::uint64_t kWorker = std::uint64_t{1} << 32, kOther = std::uint64_t{2} << 32;  // index + 1
-  Plain<int> user{0};              // the processor itself: whoever owns it writes to it
+  Plain<int> user{0};  // the processor itself: whoever owns it writes to it
   int sections = 0, taken = 0, abandoned = 0, detached = 0;
 
   explicit Handoff(Bug put_in) : bug(put_in) {}

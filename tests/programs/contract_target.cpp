@@ -73,14 +73,15 @@ __attribute__((visibility("default"), used)) fiberprof_registry fiberprof_regist
 }
 
 // The note by which a stripped binary is found: link-time addresses of the registry and of the prelink reference.
-__asm__(".pushsection .note.fiberprof,\"\",\"note\"\n"
-        ".balign 4\n"
-        ".4byte 982f-981f, 984f-983f, 1\n"
-        "981: .asciz \"fiberprof\"\n"
-        "982: .balign 4\n"
-        "983: .8byte fiberprof_registry, _.stapsdt.base\n"
-        "984: .balign 4\n"
-        ".popsection\n");
+__asm__(
+    ".pushsection .note.fiberprof,\"\",\"note\"\n"
+    ".balign 4\n"
+    ".4byte 982f-981f, 984f-983f, 1\n"
+    "981: .asciz \"fiberprof\"\n"
+    "982: .balign 4\n"
+    "983: .8byte fiberprof_registry, _.stapsdt.base\n"
+    "984: .balign 4\n"
+    ".popsection\n");
 
 namespace {
 
@@ -108,10 +109,9 @@ void fill_registry() {
   r.processor_count = kProcessors;
   r.workers = reinterpret_cast<uint64_t>(worker_addresses);
   r.clock_ns = r.start_ns = now_ns();
-#define FIELD(structure, field)                                   \
-  r.fields[FIBERPROF_FIELD_##structure##_##field] = {             \
-      static_cast<uint16_t>(offsetof(fiberprof_##structure, field)), \
-      static_cast<uint16_t>(sizeof(fiberprof_##structure::field))};
+#define FIELD(structure, field)                                                                                     \
+  r.fields[FIBERPROF_FIELD_##structure##_##field] = {static_cast<uint16_t>(offsetof(fiberprof_##structure, field)), \
+                                                     static_cast<uint16_t>(sizeof(fiberprof_##structure::field))};
   FIBERPROF_FIELDS(FIELD)
 #undef FIELD
 }
@@ -154,7 +154,8 @@ FRAME void contract_read(int fd) {
 
 FRAME void contract_spin(uint64_t ms) {
   const uint64_t end = now_ns() + ms * 1000000;
-  while (now_ns() < end) {}
+  while (now_ns() < end) {
+  }
 }
 
 // Leaves this frame's address as the fiber's saved frame record, and never returns.

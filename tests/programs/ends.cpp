@@ -4,10 +4,10 @@
 // Fibers that pass messages, until after MILLISECONDS the process ends: HOW is exit, exec, abort or never.
 #include <fiber/all.h>
 
+#include <unistd.h>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <unistd.h>
 
 int main(int count, char** arguments) {
   const char* how = count > 1 ? arguments[1] : "exit";

@@ -5,10 +5,10 @@
 // sends MILLISECONDS after it was asked to. Prints what it measured itself, by its own clock, as one JSON line.
 #include <fiber/all.h>
 
+#include <unistd.h>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <unistd.h>
 #include <vector>
 
 namespace {

@@ -5,8 +5,8 @@
 #include <fiber/all.h>
 #include <gtest/gtest.h>
 
-#include <string>
 #include <unistd.h>
+#include <string>
 
 #include "runtime/observe.h"
 #include "runtime/on_processors.h"

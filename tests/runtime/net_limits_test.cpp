@@ -109,7 +109,7 @@ TEST_P(NetLimits, CloseEndsWaitsInBothDirectionsFromAFiberAndFromAThread) {
   for (const bool from_thread : {false, true}) {
     run([from_thread] {
       TcpPair tcp;
-        auto reader = fiber::spawn([&] { return tcp.client.read(&byte, 1, 1h); });
+      auto reader = fiber::spawn([&] { return tcp.client.read(&byte, 1, 1h); });
       auto writer = fiber::spawn([&] { return tcp.client.write(huge.data(), huge.size()); });
       auto acceptor = fiber::spawn([&] { return tcp.listener.accept().error(); });
       await_waiting(FIBERPROF_REASON_IO_READ, tcp.client.fd());

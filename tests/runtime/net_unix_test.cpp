@@ -113,9 +113,9 @@ TEST(NetAddress, TextFormsAndNonsense) {
   EXPECT_EQ(Address::ip("::", 9).family(), AF_INET6);
   EXPECT_EQ(Address::ip("::", 9).port(), 9);
   EXPECT_TRUE(Address::local(std::string(107, 'x')));
-  for (const Address& none : {Address(), Address::ip("1.2.3", 1), Address::ip("", 1), Address::ip("fe80::1%nowhere", 1),
-                              Address::local(""), Address::local(std::string(108, 'x')),
-                              Address::local(std::string_view("a\0b", 3))}) {
+  for (const Address& none :
+       {Address(), Address::ip("1.2.3", 1), Address::ip("", 1), Address::ip("fe80::1%nowhere", 1), Address::local(""),
+        Address::local(std::string(108, 'x')), Address::local(std::string_view("a\0b", 3))}) {
     EXPECT_FALSE(none);
     EXPECT_EQ(none.text(), "");
     EXPECT_EQ(none.family(), AF_UNSPEC);

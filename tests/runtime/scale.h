@@ -7,6 +7,6 @@
 // ThreadSanitizer counts a fiber as a thread and ends at 8,128 of them.
 constexpr int fibers_at_once(int wanted) { return FIBER_TSAN && wanted > 4'000 ? 4'000 : wanted; }
 
-// How often a test may do what takes a switch of fibers, or a process of its own: both cost ThreadSanitizer ten times as
-// much.
+// How often a test may do what takes a switch of fibers, or a process of its own: both cost ThreadSanitizer ten times
+// as much.
 constexpr int rounds(int wanted) { return FIBER_TSAN ? wanted / 10 : wanted; }

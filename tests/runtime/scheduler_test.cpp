@@ -3,18 +3,18 @@
 #include <fiberprof/registry.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
 #include <algorithm>
 #include <cstring>
 #include <set>
 #include <thread>
-#include <unistd.h>
 
+#include "on_processors.h"
 #include "registry/registry.h"
 #include "runtime/scale.h"
 #include "sched/run_queue.h"
 #include "sched/scheduler.h"
 #include "support/command.h"
-#include "on_processors.h"
 
 using namespace std::chrono_literals;
 

@@ -52,9 +52,8 @@ TEST(Stack, OverflowNamesTheFiber) {
 }
 
 TEST(Stack, SizeIsUsableAsAsked) {
-  fiber::run(fiber::Options{.processors = 1, .stack_size = 1 << 20}, [] {
-    EXPECT_GE(fiber::spawn([] { return use_stack(1'000'000); }).join(), 1'000'000u);
-  });
+  fiber::run(fiber::Options{.processors = 1, .stack_size = 1 << 20},
+             [] { EXPECT_GE(fiber::spawn([] { return use_stack(1'000'000); }).join(), 1'000'000u); });
 }
 
 TEST(Stack, AMillionFibersParkInFiveGiB) {

@@ -4,11 +4,11 @@
 #include <fiberprof/registry.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <dirent.h>
 #include <sys/wait.h>
-#include <thread>
 #include <unistd.h>
+#include <atomic>
+#include <thread>
 
 #include "registry/registry.h"
 

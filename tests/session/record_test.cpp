@@ -37,7 +37,8 @@ class RecordTest : public SessionTest {
   }
   // Until the tool has attached to everything.
   static void wait_for_probe(Child& target) {
-    while (target.ask("blocked 1 21 1 1 0") != "fired 1") {}
+    while (target.ask("blocked 1 21 1 1 0") != "fired 1") {
+    }
   }
 
   std::string file_;
@@ -170,8 +171,8 @@ TEST_F(RecordTest, WhatCannotBeRecordedIsOneLineAndTheRightExitCode) {
     EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
     return said;
   };
-  run({"record", "4194303"}, 1);                      // no such process
-  run({"record", std::to_string(getppid())}, 1);      // has no probes
+  run({"record", "4194303"}, 1);                  // no such process
+  run({"record", std::to_string(getppid())}, 1);  // has no probes
   run({"record"}, 2);
   run({"record", "a", "b"}, 2);
   run({"record", "1", "--reason", "nonsense"}, 2);

@@ -2,10 +2,10 @@
 // Runs a shell command and takes what it says.
 #pragma once
 
+#include <sys/wait.h>
 #include <array>
 #include <cstdio>
 #include <string>
-#include <sys/wait.h>
 
 struct CommandResult {
   int status = -1;  // exit status; 128 + signal

@@ -26,10 +26,10 @@ inline bool bpf_is_required() {
 }  // namespace fiberprof::test
 
 // First line of a test (or of SetUp) that attaches to anything.
-#define FIBERPROF_REQUIRE_BPF()                                                      \
-  do {                                                                               \
-    if (const auto why_not = ::fiberprof::test::why_no_bpf(); !why_not.empty()) {    \
-      if (::fiberprof::test::bpf_is_required()) FAIL() << why_not;                   \
-      GTEST_SKIP() << why_not;                                                       \
-    }                                                                                \
+#define FIBERPROF_REQUIRE_BPF()                                                   \
+  do {                                                                            \
+    if (const auto why_not = ::fiberprof::test::why_no_bpf(); !why_not.empty()) { \
+      if (::fiberprof::test::bpf_is_required()) FAIL() << why_not;                \
+      GTEST_SKIP() << why_not;                                                    \
+    }                                                                             \
   } while (false)

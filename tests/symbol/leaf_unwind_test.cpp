@@ -249,16 +249,32 @@ TEST(LeafUnwind, RandomSnapshotsOfARealProcessEndWithinBounds) {
     LeafSnapshot leaf = stopped.leaf;
     for (unsigned i = 0; i < 1 + random() % 4; ++i) {
       // Values that go somewhere: code, the stack itself, the ends of the address space.
-      const uint64_t values[] = {leaf.ip + random() % 65536, leaf.sp + random() % 4096, stopped.chain[1], 0, UINT64_MAX,
-                                 uint64_t{1} << 63, random()};
+      const uint64_t values[] = {leaf.ip + random() % 65536,
+                                 leaf.sp + random() % 4096,
+                                 stopped.chain[1],
+                                 0,
+                                 UINT64_MAX,
+                                 uint64_t{1} << 63,
+                                 random()};
       const uint64_t value = values[random() % std::size(values)];
       switch (random() % 6) {
-        case 0: leaf.ip = value; break;
-        case 1: leaf.sp = value; break;
-        case 2: leaf.fp = value; break;
-        case 3: leaf.from = value; break;
-        case 4: leaf.guessed = value; break;
-        default: std::memcpy(leaf.stack.data() + random() % (leaf.stack.size() - 8), &value, 8);
+        case 0:
+          leaf.ip = value;
+          break;
+        case 1:
+          leaf.sp = value;
+          break;
+        case 2:
+          leaf.fp = value;
+          break;
+        case 3:
+          leaf.from = value;
+          break;
+        case 4:
+          leaf.guessed = value;
+          break;
+        default:
+          std::memcpy(leaf.stack.data() + random() % (leaf.stack.size() - 8), &value, 8);
       }
     }
     if (random() % 8 == 0) leaf.stack.resize(random() % kSnapshot);

@@ -7,10 +7,10 @@
 
 #include "cli/options.h"
 #include "session/calibration.h"
+#include "session/event_cost.h"
 #include "session/libbpf_log.h"
 #include "session/nop_form.h"
 #include "session/preflight.h"
-#include "session/event_cost.h"
 #include "support/text.h"
 
 namespace fiberprof {
@@ -34,7 +34,9 @@ std::vector<Check> trials(nlohmann::json& measured) {
 
   const auto switches = calibration->switches_seen();
   checks.push_back({"worker threads (tp_btf/sched_switch)", switches && *switches, false,
-                    !switches ? switches.error().message() : *switches ? "attaches and fires" : "attaches, never fires",
+                    !switches   ? switches.error().message()
+                    : *switches ? "attaches and fires"
+                                : "attaches, never fires",
                     "use record --no-off-cpu"});
 
   const auto costs = measure_nop_forms();
@@ -56,8 +58,11 @@ std::vector<Check> trials(nlohmann::json& measured) {
 
   if (const auto cost = measure_event_cost()) {
     measured["event_ns"] = {{"fixed", cost->fixed_ns}, {"per_frame", cost->per_frame_ns}};
-    checks.push_back({"a complete event", true, false,
-                      text_of(cost->fixed_ns) + " and " + text_of(cost->per_frame_ns) + " a frame of its stack", {}});
+    checks.push_back({"a complete event",
+                      true,
+                      false,
+                      text_of(cost->fixed_ns) + " and " + text_of(cost->per_frame_ns) + " a frame of its stack",
+                      {}});
   } else {
     checks.push_back({"a complete event", false, true, cost.error().message(),
                       "fiberprof record may still work; report this line and the kernel's version"});

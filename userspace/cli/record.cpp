@@ -52,7 +52,7 @@ class Interrupts {
   Interrupts& operator=(const Interrupts&) = delete;
 
  private:
-  struct sigaction before_[2] {};
+  struct sigaction before_[2]{};
 };
 
 std::string joined(const std::vector<std::string>& words) {
@@ -173,9 +173,10 @@ int record(const Options& options) {
 void add_record(CLI::App& app, std::function<int()>& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("record", "Watch a process for a while, write what its fibers waited for");
-  command->add_option("process", options->words,
-                      "A process: its PID, its name, or a part of the name that only it has. Or, after --, a command "
-                      "to start and watch from its first instruction.")
+  command
+      ->add_option("process", options->words,
+                   "A process: its PID, its name, or a part of the name that only it has. Or, after --, a command "
+                   "to start and watch from its first instruction.")
       ->option_text("PID|NAME | -- CMD…");
   command->add_flag("-a,--all", options->all,
                     "All processes on fibers, those of the same binaries that start later included.");

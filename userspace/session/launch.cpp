@@ -35,7 +35,8 @@ Result<Launched> Launched::start(const std::vector<std::string>& command) {
   to.reset();
   Launched launched(child);
   int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
   if (!WIFSTOPPED(status)) {
     launched.pid_ = -1;  // reaped
     int error = 0;
@@ -66,8 +67,7 @@ int Launched::wait() {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-Launched::Launched(Launched&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), stopped_(other.stopped_) {}
+Launched::Launched(Launched&& other) noexcept : pid_(std::exchange(other.pid_, -1)), stopped_(other.stopped_) {}
 
 Launched::~Launched() {
   if (pid_ <= 0) return;

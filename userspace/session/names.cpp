@@ -28,8 +28,8 @@ std::string plain(std::string_view text) {
 
 // linux/futex.h, without the flags
 constexpr std::string_view kFutexOperations[] = {
-    "wait",        "wake",        "fd",          "requeue",          "cmp requeue", "wake op",     "lock pi",
-    "unlock pi",   "trylock pi",  "wait",        "wake",             "wait requeue pi", "cmp requeue pi", "lock pi"};
+    "wait",      "wake",       "fd",   "requeue", "cmp requeue",     "wake op",        "lock pi",
+    "unlock pi", "trylock pi", "wait", "wake",    "wait requeue pi", "cmp requeue pi", "lock pi"};
 
 }  // namespace
 
@@ -49,7 +49,8 @@ std::optional<uint8_t> reason_of(std::string_view name) {
 std::string syscall_name(int32_t number) {
   switch (number) {
 #define NAME(call) \
-  case SYS_##call: return #call;
+  case SYS_##call: \
+    return #call;
     NAME(read)
     NAME(write)
     NAME(readv)
@@ -124,20 +125,26 @@ std::string syscall_name(int32_t number) {
     NAME(vfork)
 #endif
 #undef NAME
-    default: return "syscall " + std::to_string(number);
+    default:
+      return "syscall " + std::to_string(number);
   }
 }
 
 std::string off_cpu_name(const OffCpuEntry& entry) {
   switch (entry.cause) {
-    case OffCpuCause::preempted: return "preempted";
+    case OffCpuCause::preempted:
+      return "preempted";
     case OffCpuCause::futex:
       return "futex " +
              std::string(entry.futex_op < std::size(kFutexOperations) ? kFutexOperations[entry.futex_op] : "wait");
-    case OffCpuCause::poll: return "poll";
-    case OffCpuCause::syscall: return syscall_name(entry.syscall);
-    case OffCpuCause::fault: return "page fault";
-    case OffCpuCause::disk: return "disk: " + syscall_name(entry.syscall);
+    case OffCpuCause::poll:
+      return "poll";
+    case OffCpuCause::syscall:
+      return syscall_name(entry.syscall);
+    case OffCpuCause::fault:
+      return "page fault";
+    case OffCpuCause::disk:
+      return "disk: " + syscall_name(entry.syscall);
   }
   return "unknown";
 }

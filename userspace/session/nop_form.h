@@ -20,8 +20,8 @@ std::string_view nop_form_name(NopForm form);
 uint64_t nop_form_offset(NopForm form);
 
 struct NopCosts {
-  double unattached_ns = 0;                 // one guarded site nobody is attached to
-  std::array<double, kNopForms> hit_ns{};   // one hit of an empty program; 0: this kernel refuses it
+  double unattached_ns = 0;                // one guarded site nobody is attached to
+  std::array<double, kNopForms> hit_ns{};  // one hit of an empty program; 0: this kernel refuses it
   NopForm best = NopForm::nop1;
 };
 

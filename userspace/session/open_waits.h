@@ -10,7 +10,7 @@
 namespace fiberprof {
 
 struct OpenWaitLimits {
-  uint64_t start_ns = 0;     // waits count from here at the earliest (CLOCK_MONOTONIC)
+  uint64_t start_ns = 0;  // waits count from here at the earliest (CLOCK_MONOTONIC)
   uint64_t now_ns = 0;
   uint64_t min_wait_ns = 0;
   uint32_t reasons = ~0u;
@@ -20,8 +20,8 @@ struct OpenWaitLimits {
 
 struct OpenWaitCounts {
   uint64_t waits = 0;
-  uint64_t torn = 0;              // entries that changed while they were read: those fibers are running again
-  uint64_t without_stack = 0;     // out of time
+  uint64_t torn = 0;           // entries that changed while they were read: those fibers are running again
+  uint64_t without_stack = 0;  // out of time
 };
 
 // Adds every parked fiber's wait to `builder`, those with the same reason, name and stack as one sample.

@@ -72,8 +72,8 @@ Check check_uprobes() {
   const bool pmu = access((directory + "/type").c_str(), R_OK) == 0;
   const bool semaphores = access((directory + "/format/ref_ctr_offset").c_str(), R_OK) == 0;
   Check check{"uprobes with semaphores", pmu && semaphores, true, {}, {}};
-  check.detail = pmu ? (semaphores ? "uprobe PMU, ref_ctr_offset" : "no ref_ctr_offset in the uprobe PMU")
-                     : "no " + directory;
+  check.detail =
+      pmu ? (semaphores ? "uprobe PMU, ref_ctr_offset" : "no ref_ctr_offset in the uprobe PMU") : "no " + directory;
   check.hint = pmu ? "use Linux 4.20 or later" : "use a kernel built with CONFIG_UPROBE_EVENTS=y, and mount /sys";
   return check;
 }
@@ -96,14 +96,17 @@ Check check_unprivileged() {
 
 Check check_paranoid() {
   const auto value = first_line("/proc/sys/kernel/perf_event_paranoid");
-  return {"kernel.perf_event_paranoid", true, false,
-          value.empty() ? "unknown" : value + (may(kPerfmon) ? " (CAP_PERFMON overrides it)" : ""), {}};
+  return {"kernel.perf_event_paranoid",
+          true,
+          false,
+          value.empty() ? "unknown" : value + (may(kPerfmon) ? " (CAP_PERFMON overrides it)" : ""),
+          {}};
 }
 
 }  // namespace
 
 std::vector<Check> preflight_checks() {
-  return {check_kernel(),  check_capabilities(), check_btf(),          check_uprobes(),
+  return {check_kernel(),   check_capabilities(), check_btf(),          check_uprobes(),
           check_lockdown(), check_ptrace(),       check_unprivileged(), check_paranoid()};
 }
 

@@ -12,7 +12,7 @@
 namespace fiberprof {
 
 struct Check {
-  std::string name;    // "BTF"
+  std::string name;  // "BTF"
   bool ok = false;
   bool required = true;
   std::string detail;  // what was found

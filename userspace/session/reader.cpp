@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "session/reader.h"
 
-
 #include <algorithm>
 #include <map>
 #include <tuple>
@@ -59,23 +58,24 @@ Result<Snapshot> SnapshotReader::read() {
 }
 
 Result<void> SnapshotReader::read_blocked(Snapshot& snapshot) const {
-  return read_map<fp_blocked_key, fp_blocked_value>(
-      skeleton_.maps.blocked, cpus_, [&](const fp_blocked_key& key, const fp_blocked_value* values) {
-        BlockedEntry entry;
-        entry.pid = key.tgid;
-        entry.reason = static_cast<uint8_t>(key.reason);
-        entry.stack = key.stack;
-        for (int cpu = 0; cpu < cpus_; ++cpu) {
-          const fp_blocked_value& value = values[cpu];
-          entry.parked_ns += value.parked_ns;
-          entry.queued_ns += value.queued_ns;
-          entry.events += value.events;
-          entry.max_ns = std::max<uint64_t>(entry.max_ns, value.max_ns);
-          for (size_t i = 0; i < entry.parked.size(); ++i) entry.parked[i] += value.histogram[i];
-        }
-        entry.count = sum(entry.parked);
-        if (entry.events) snapshot.blocked.push_back(entry);
-      });
+  return read_map<fp_blocked_key, fp_blocked_value>(skeleton_.maps.blocked, cpus_,
+                                                    [&](const fp_blocked_key& key, const fp_blocked_value* values) {
+                                                      BlockedEntry entry;
+                                                      entry.pid = key.tgid;
+                                                      entry.reason = static_cast<uint8_t>(key.reason);
+                                                      entry.stack = key.stack;
+                                                      for (int cpu = 0; cpu < cpus_; ++cpu) {
+                                                        const fp_blocked_value& value = values[cpu];
+                                                        entry.parked_ns += value.parked_ns;
+                                                        entry.queued_ns += value.queued_ns;
+                                                        entry.events += value.events;
+                                                        entry.max_ns = std::max<uint64_t>(entry.max_ns, value.max_ns);
+                                                        for (size_t i = 0; i < entry.parked.size(); ++i)
+                                                          entry.parked[i] += value.histogram[i];
+                                                      }
+                                                      entry.count = sum(entry.parked);
+                                                      if (entry.events) snapshot.blocked.push_back(entry);
+                                                    });
 }
 
 Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) const {
@@ -94,15 +94,14 @@ Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) const {
       });
   if (!done) return done;
   // Those still off their CPU, up to now: a worker stuck for good shall not be invisible.
-  done = read_map<uint32_t, fp_worker>(
-      skeleton_.maps.workers, 1, [&](const uint32_t&, const fp_worker* worker) {
-        if (!worker->start_ns || worker->start_ns >= snapshot.time_ns) return;
-        const auto at = entries.try_emplace(order(worker->why), entry_of(worker->why)).first;
-        const uint64_t ns = snapshot.time_ns - worker->start_ns;
-        at->second.count += 1;
-        at->second.total_ns += ns;
-        at->second.max_ns = std::max(at->second.max_ns, ns);
-      });
+  done = read_map<uint32_t, fp_worker>(skeleton_.maps.workers, 1, [&](const uint32_t&, const fp_worker* worker) {
+    if (!worker->start_ns || worker->start_ns >= snapshot.time_ns) return;
+    const auto at = entries.try_emplace(order(worker->why), entry_of(worker->why)).first;
+    const uint64_t ns = snapshot.time_ns - worker->start_ns;
+    at->second.count += 1;
+    at->second.total_ns += ns;
+    at->second.max_ns = std::max(at->second.max_ns, ns);
+  });
   for (auto& [key, entry] : entries) snapshot.off_cpu.push_back(entry);
   return done;
 }

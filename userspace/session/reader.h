@@ -30,7 +30,7 @@ class SnapshotReader {
   const fiberprof_bpf& skeleton_;
   int cpus_;
   uint64_t workers_not_added_ = 0;
-  std::unordered_map<StackId, std::vector<uint64_t>> stacks_;  // a stack never changes: each is read once
+  std::unordered_map<StackId, std::vector<uint64_t>> stacks_;                // a stack never changes: each is read once
   std::unordered_map<StackId, std::shared_ptr<const LeafSnapshot>> leaves_;  // null: there is none
 };
 

@@ -87,8 +87,7 @@ void Recorder::State::refresh() {
     // A program that has just been started had no registry at first.
     if (!entry.registry && process.registry_address)
       if (auto view = RegistryView::open(process.pid, process.registry_address)) entry.registry = std::move(*view);
-    if (entry.registry)
-      entry.current = own_counts(*entry.registry, entry.last);
+    if (entry.registry) entry.current = own_counts(*entry.registry, entry.last);
   }
   for (auto& [pid, each] : symbols) each->refresh();
 }
@@ -162,8 +161,8 @@ Result<Profile> Recorder::finish() {
   profile.command = s.command;
   profile.tier = s.session.options().tier == Tier::exact ? "exact" : "sampled";
   for (const FiberProcess& process : s.session.options().processes)
-    profile.target += (profile.target.empty() ? "" : ", ") + ("pid " + std::to_string(process.pid)) + " (" +
-                      process.name + ")";
+    profile.target +=
+        (profile.target.empty() ? "" : ", ") + ("pid " + std::to_string(process.pid)) + " (" + process.name + ")";
   for (const auto& [pid, entry] : s.watched) {
     if (!entry.current) continue;
     profile.counters["fibers_created"] += entry.last.fibers - std::min(entry.first.fibers, entry.last.fibers);

@@ -38,9 +38,12 @@ uint32_t per_cpu_entries(int cpus) {
 
 bool is_usable_at(const Probe& probe, NopForm form) {
   switch (form) {
-    case NopForm::nop1: return probe.nop1;
-    case NopForm::nop10: return probe.nop10;
-    case NopForm::nop5: return probe.nop5;
+    case NopForm::nop1:
+      return probe.nop1;
+    case NopForm::nop10:
+      return probe.nop10;
+    case NopForm::nop5:
+      return probe.nop5;
   }
   return false;
 }
@@ -129,7 +132,7 @@ Result<void> Session::configure() {
 
   s.skeleton->rodata->filter_processes = !s.options.all_of_binary && s.options.processes.size() > 1;
   // The inode number of the initial pid namespace is fixed (PROC_PID_INIT_INO).
-  struct stat own{};
+  struct stat own {};
   if (stat("/proc/self/ns/pid", &own) == 0 && own.st_ino != 0xeffffffcu) {
     auto calibration = Calibration::open();
     const auto level = calibration ? calibration->pid_level() : tl::unexpected(calibration.error());

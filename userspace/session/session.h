@@ -22,7 +22,7 @@ struct SessionOptions {
   // Every process that maps the binaries of `processes`, those that start later included; else only `processes`.
   bool all_of_binary = false;
   Tier tier = Tier::sampled;
-  bool off_cpu = true;  // watch worker threads at sched_switch
+  bool off_cpu = true;       // watch worker threads at sched_switch
   uint64_t min_wait_ns = 0;  // shorter waits and off-CPU times are not recorded
   uint32_t reasons = ~0u;    // bit i: record waits of reason i (FIBERPROF_REASON_*)
   // Entries of the kernel maps. 0: chosen by the number of CPUs, since per-CPU maps multiply by it.

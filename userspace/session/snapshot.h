@@ -22,10 +22,10 @@ using StackId = uint64_t;  // 0: no stack was taken
 
 // Waits of fibers that have ended, by process, reason and stack.
 struct BlockedEntry {
-  uint32_t pid = 0;      // in the caller's (fiberprof's) pid namespace
-  uint8_t reason = 0;    // FIBERPROF_REASON_*
-  StackId stack = 0;     // user stack at resume, which is the stack of the wait
-  uint64_t count = 0;    // weighted when sampled
+  uint32_t pid = 0;    // in the caller's (fiberprof's) pid namespace
+  uint8_t reason = 0;  // FIBERPROF_REASON_*
+  StackId stack = 0;   // user stack at resume, which is the stack of the wait
+  uint64_t count = 0;  // weighted when sampled
   uint64_t parked_ns = 0;
   uint64_t queued_ns = 0;  // runnable, waiting for a processor
   uint64_t max_ns = 0;     // longest single wait, parked + queued, in full even if it began before the attach
@@ -46,9 +46,9 @@ enum class OffCpuCause : uint8_t {
 struct OffCpuEntry {
   uint32_t pid = 0;
   OffCpuCause cause{};
-  bool on_fiber = false;  // false: the scheduler's own idling, which is healthy
-  int32_t syscall = -1;   // number, when asleep inside one
-  uint32_t futex_op = 0;  // futex operation without flags, when syscall is futex
+  bool on_fiber = false;     // false: the scheduler's own idling, which is healthy
+  int32_t syscall = -1;      // number, when asleep inside one
+  uint32_t futex_op = 0;     // futex operation without flags, when syscall is futex
   uint64_t fiber_entry = 0;  // spawned function of the fiber on the worker; 0: none
   StackId user_stack = 0;
   StackId kernel_stack = 0;

@@ -10,9 +10,9 @@ namespace fiberprof {
 enum class ExitCode : int { ok = 0, error = 1, usage = 2, finding = 3 };
 
 struct Error {
-  std::string what;                   // what was tried, on what: "cannot attach to pid 12 (kvd)"
-  std::string why;                    // why it failed: "Operation not permitted"; may be empty
-  std::string hint;                   // what to do: "run as root or grant CAP_BPF, CAP_PERFMON"; may be empty
+  std::string what;  // what was tried, on what: "cannot attach to pid 12 (kvd)"
+  std::string why;   // why it failed: "Operation not permitted"; may be empty
+  std::string hint;  // what to do: "run as root or grant CAP_BPF, CAP_PERFMON"; may be empty
   ExitCode code = ExitCode::error;
 
   // "what: why; hint", one line.

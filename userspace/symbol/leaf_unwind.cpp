@@ -30,9 +30,12 @@ struct Unwound {
 
 uint64_t base_of(RegisterRule::From from, const Registers& frame, uint64_t cfa) {
   switch (from) {
-    case RegisterRule::From::cfa: return cfa;
-    case RegisterRule::From::sp: return frame.sp;
-    case RegisterRule::From::fp: return frame.fp;
+    case RegisterRule::From::cfa:
+      return cfa;
+    case RegisterRule::From::sp:
+      return frame.sp;
+    case RegisterRule::From::fp:
+      return frame.fp;
   }
   return 0;
 }
@@ -42,12 +45,17 @@ std::optional<uint64_t> recover(const RegisterRule& rule, const Registers& frame
                                 const LeafSnapshot& leaf) {
   const uint64_t number = base_of(rule.from, frame, cfa) + static_cast<uint64_t>(rule.offset);
   switch (rule.kind) {
-    case RegisterRule::Kind::same: return same;
-    case RegisterRule::Kind::link: return frame.lr;
-    case RegisterRule::Kind::memory: return read_word(leaf, number);
-    case RegisterRule::Kind::value: return number;
+    case RegisterRule::Kind::same:
+      return same;
+    case RegisterRule::Kind::link:
+      return frame.lr;
+    case RegisterRule::Kind::memory:
+      return read_word(leaf, number);
+    case RegisterRule::Kind::value:
+      return number;
     case RegisterRule::Kind::undefined:
-    case RegisterRule::Kind::unknown: return std::nullopt;
+    case RegisterRule::Kind::unknown:
+      return std::nullopt;
   }
   return std::nullopt;
 }
@@ -67,9 +75,8 @@ std::vector<Unwound> unwind(const LeafSnapshot& leaf, const FindUnwindRow& find)
     if ((rule.kind == RegisterRule::Kind::link || rule.kind == RegisterRule::Kind::same) && is_return_address) break;
     const auto return_address = recover(rule, now, cfa, now.lr, leaf);
     if (!return_address || *return_address == 0) break;
-    const uint64_t location = rule.kind == RegisterRule::Kind::memory
-                                  ? base_of(rule.from, now, cfa) + static_cast<uint64_t>(rule.offset)
-                                  : 0;
+    const uint64_t location =
+        rule.kind == RegisterRule::Kind::memory ? base_of(rule.from, now, cfa) + static_cast<uint64_t>(rule.offset) : 0;
     frames.push_back({*return_address, location});
     // A frame pointer that cannot be known ends the walk only where it is needed.
     now = {*return_address, cfa, recover(row->fp, now, cfa, now.fp, leaf).value_or(0), 0};

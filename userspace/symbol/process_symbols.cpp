@@ -203,8 +203,7 @@ std::vector<uint64_t> Symbols::complete(const LeafSnapshot& leaf, const std::vec
     if (is_return_address) --address;
     const Place* place = place_of(address);
     if (place == nullptr || !place->binary) return std::nullopt;
-    return place->binary->unwind_row(
-        place->binary->vaddr_of(address - place->mapping.start + place->mapping.offset));
+    return place->binary->unwind_row(place->binary->vaddr_of(address - place->mapping.start + place->mapping.offset));
   });
 }
 

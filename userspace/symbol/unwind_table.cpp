@@ -14,7 +14,7 @@
 namespace fiberprof {
 namespace {
 
-constexpr size_t kMaxCached = 100'000;  // rows
+constexpr size_t kMaxCached = 100'000;      // rows
 constexpr uint64_t kMaxTable = 1ULL << 30;  // bytes; that of a 300 MB browser has 20 MB
 
 // DWARF register numbers of the two psABIs.
