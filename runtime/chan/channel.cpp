@@ -105,9 +105,9 @@ template <Operation operation, Wait wait, Heard heard>
                                       : receive_locked<wait, heard>(core, element, limit, held);
 }
 
+// The way of those who may be heard, out of line: it would make the other one's frame larger.
 template <Operation operation, Wait wait>
-[[gnu::noinline]] Status operate_unbiased(ChannelCore* core, void* element, const Limit* limit, const Worker* worker) {
-  LockByte& held = lock_object_yielding(core->lock(), worker);
+[[gnu::noinline]] Status operate_heard(ChannelCore* core, void* element, const Limit* limit, LockByte& held) {
   return operate_locked<operation, wait, Heard::yes>(core, element, limit, held);
 }
 
@@ -116,13 +116,17 @@ template <Operation operation, Wait wait>
   if (core == nullptr) [[unlikely]] {
     return wait == Wait::no ? Status::timed_out : wait_for_nothing(limit == nullptr ? Limit() : *limit);
   }
-  const Worker* worker = this_worker();
-  if (worker != nullptr && lock_biased<AsymmetricAtomics>(core->lock(), worker->bias)) [[likely]] {
-    return operate_locked<operation, wait, Heard::no>(core, element, limit, core->lock().held);
-  }
-  const Status result = operate_unbiased<operation, wait>(core, element, limit, worker);
-  asm volatile("");  // no tail call: stacks are to show channel_send and the like, for whom the rest is folded away
-  return result;
+  return with_lock_at_entry(
+      core->lock(), [=](LockByte & held, auto heard) __attribute__((always_inline)) {
+        if constexpr (heard) {
+          const Status result = operate_heard<operation, wait>(core, element, limit, held);
+          asm volatile(
+              "");  // no tail call: stacks are to show channel_send and the like, for whom the rest is folded away
+          return result;
+        } else {
+          return operate_locked<operation, wait, Heard::no>(core, element, limit, held);
+        }
+      });
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
       if (worker->spinning) fiber = steal(worker);
       if (fiber != nullptr) wake_was_worth_it();
     }
-    if (fiber == nullptr) fiber = linger(worker);
+    if (fiber == nullptr) fiber = busy_poll(worker);
     if (fiber != nullptr) {
       worker->woken_in_vain = false;
       stop_spinning(worker);
@@ -73,9 +73,9 @@ Fiber* Scheduler::find_runnable(Worker* worker) {
 
 // Nothing to do: but with Options::busy_poll, when sockets have been quick lately, the next event is awaited for a
 // moment without sleeping.
-Fiber* Scheduler::linger(Worker* worker) {
+Fiber* Scheduler::busy_poll(Worker* worker) {
   if (busy_poll_ns() == 0 || quick_events_.load(std::memory_order_relaxed) < kQuickEnough) return nullptr;
-  if (poller_.waiters() == 0 || seeded::on() || lingering_.exchange(true, std::memory_order_acquire)) return nullptr;
+  if (poller_.waiters() == 0 || seeded::on() || busy_polling_.exchange(true, std::memory_order_acquire)) return nullptr;
   // Whoever makes work meanwhile relies on this worker.
   start_spinning(worker);
   const std::uint64_t until = now_ns() + busy_poll_ns();
@@ -84,7 +84,7 @@ Fiber* Scheduler::linger(Worker* worker) {
     fiber = look_once(worker);
     if (fiber == nullptr && processor_count_ > 1) fiber = steal(worker);
   } while (fiber == nullptr && now_ns() < until && !stopping());
-  lingering_.store(false, std::memory_order_release);
+  busy_polling_.store(false, std::memory_order_release);
   if (fiber == nullptr) events_were(false);
   return fiber;
 }

@@ -4,7 +4,7 @@
 // Life of a worker. With a processor it looks for a fiber, in this order: its processor's `next` and queue; the global
 // queue; the network; the queues of other processors. With one, it switches to it; a fiber that parks switches
 // directly to the next one in the local queue and comes back to the worker's own stack only when there is none, or
-// every 61st time, so that the global queue, timers and sockets get their turn. Without one, it gives the processor
+// every so many times, so that the global queue, timers and sockets get their turn. Without one, it gives the processor
 // back, looks once more (whoever made work before seeing the idle processor has made it visible by then), and sleeps:
 // one worker in epoll_wait with the time-out of the next timer, the others on a futex. Workers beyond kSpareWorkers end
 // instead.
@@ -117,7 +117,7 @@ class Scheduler {
   void poll_network();
   bool sleep_in_poller(Worker* worker);
   bool work_visible();
-  Fiber* linger(Worker* worker);
+  Fiber* busy_poll(Worker* worker);
   void events_were(bool quick);
   std::uint64_t busy_poll_ns() const { return static_cast<std::uint64_t>(options_.busy_poll.count()); }
   void start_running(Worker* worker, Fiber* fiber);
@@ -155,8 +155,8 @@ class Scheduler {
   std::uint32_t idle_workers_ = 0;
   Worker* threadless_workers_ = nullptr;  // their threads have ended, or are about to
   FiberPool pool_;
-  std::atomic<std::uint32_t> quick_events_{0};  // how quick sockets have been lately (linger)
-  std::atomic<bool> lingering_{false};          // one worker does
+  std::atomic<std::uint32_t> quick_events_{0};  // how quick sockets have been lately (busy_poll)
+  std::atomic<bool> busy_polling_{false};       // one worker does
 
   std::atomic<std::uint32_t> idle_processor_count_{0};
   std::atomic<std::uint32_t> spinning_{0};

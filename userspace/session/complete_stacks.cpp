@@ -7,7 +7,6 @@ namespace fiberprof {
 namespace {
 
 std::vector<uint64_t> completed(const std::vector<uint64_t>& stack, const LeafSnapshot* leaf, ProcessSymbols& symbols) {
-  if (!stack.empty() && is_switch_function(symbols.resolve(stack[0], false).back().function)) return {stack[0]};
   std::vector<uint64_t> whole = leaf ? symbols.complete(*leaf, stack) : stack;
   for (size_t i = 0; i < whole.size(); ++i)
     if (is_worker_loop(symbols.resolve(whole[i], i > 0).back().function)) whole.resize(i + 1);

@@ -16,8 +16,6 @@ class StackCompleter {
  public:
   // Changes the user stacks of `snapshot.off_cpu` in place:
   //   - they get the callers that code without frame pointers hides (LeafSnapshot);
-  //   - one taken in the middle of a fiber switch is cut down to the switch: what lies under it is the old
-  //     fiber's, the new fiber's or the worker's own stack, and which of them cannot be told;
   //   - one of a worker that is about to enter a fiber ends at the worker's loop: the thread's start is not the
   //   fiber's.
   // Keeps what it has found out, since a stack never changes: for snapshots of one session only.

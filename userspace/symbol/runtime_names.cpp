@@ -11,7 +11,7 @@ namespace {
 // Beginnings of qualified names. A namespace ends in "::".
 constexpr std::string_view kRuntime[] = {
     "fiber::",          // libfiberrt, its public API and fiber::detail
-    "fiber_",           // its assembly: fiber_entry, fiber_switch
+    "fiber_",           // its functions with C linkage: fiber_entry, fiber_main
     "fiberprof_site_",  // probe sites of any runtime that adopts the contract
 };
 
@@ -49,8 +49,6 @@ bool begins_with_any(std::string_view name, const std::string_view (&table)[N]) 
 }  // namespace
 
 bool is_runtime_function(std::string_view demangled) { return begins_with_any(qualified_name(demangled), kRuntime); }
-
-bool is_switch_function(std::string_view demangled) { return demangled == "fiber_switch"; }
 
 bool is_worker_loop(std::string_view demangled) {
   return qualified_name(demangled) == "fiber::detail::Scheduler::worker_main";

@@ -13,10 +13,6 @@ namespace fiberprof {
 // over them, does not match.
 bool is_runtime_function(std::string_view demangled);
 
-// The function that changes from one fiber's stack to another's. Inside it stack pointer and frame pointer may belong
-// to different stacks.
-bool is_switch_function(std::string_view demangled);
-
 // The loop of a worker thread, on the thread's own stack. A worker is in it with a fiber only on the way to or from it.
 bool is_worker_loop(std::string_view demangled);
 
