@@ -21,8 +21,9 @@ const volatile __u64 min_wait_ns = 0;      /* shorter waits are not recorded, no
 const volatile __u32 reasons = ~0u;        /* bit i: waits of reason i are recorded */
 const volatile __u32 pid_level = 0;        /* fiberprof's own pid namespace: its depth and number; 0: the initial one */
 const volatile __u32 pid_namespace = 0;
-const volatile __u32 worker_fiber_at = 8;  /* where current_fiber and fiber_entry are in struct fiberprof_worker */
-const volatile __u32 worker_entry_at = 16;
+/* Offsets in the structures of include/fiberprof/registry.h. */
+const volatile __u32 worker_current_at = 0; /* current_fiber; fiber_entry and fiber follow it */
+const volatile __u32 fiber_entry_at = 0;
 
 /* Set when the probes are about to be attached. */
 __u64 attached_ns = 0;

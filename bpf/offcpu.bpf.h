@@ -41,6 +41,25 @@ static __always_inline u64 kernel_stack(void* ctx) {
   return store_stack(slot, s);
 }
 
+/* Id of the fiber on the current worker, 0: none, and its spawned function. */
+static __always_inline u64 fiber_on(const struct fp_worker* worker, u64* entry) {
+  struct {
+    u64 current_fiber, fiber_entry, fiber;
+  } record;
+  if (bpf_probe_read_user(&record, sizeof(record), (void*)(worker->record + worker_current_at))) {
+    lost(FP_LOST_USER_MEMORY, 1);
+    return 0;
+  }
+  if (!record.current_fiber) return 0;
+  *entry = record.fiber_entry;
+  /* a runtime that says where the fiber's record is need not repeat what is in it */
+  if (record.fiber && bpf_probe_read_user(entry, sizeof(*entry), (void*)(record.fiber + fiber_entry_at))) {
+    *entry = 0;
+    lost(FP_LOST_USER_MEMORY, 1);
+  }
+  return record.current_fiber;
+}
+
 static __always_inline void switched_out(void* ctx, int preempted, struct task_struct* task, u64 state,
                                          struct fp_worker* worker) {
   struct fp_offcpu_key* why = &worker->why;
@@ -52,13 +71,8 @@ static __always_inline void switched_out(void* ctx, int preempted, struct task_s
   why->user_stack = 0;
   why->kernel_stack = 0;
 
-  u64 fiber = 0;
-  if (bpf_probe_read_user(&fiber, sizeof(fiber), (void*)(worker->record + worker_fiber_at)))
-    lost(FP_LOST_USER_MEMORY, 1);
-  if (fiber) {
-    why->on_fiber = 1;
-    bpf_probe_read_user(&why->fiber_entry, sizeof(why->fiber_entry), (void*)(worker->record + worker_entry_at));
-  }
+  const u64 fiber = fiber_on(worker, &why->fiber_entry);
+  why->on_fiber = fiber != 0;
 
   struct pt_regs regs;
   if (user_registers(task, &regs)) {

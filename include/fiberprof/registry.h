@@ -238,8 +238,9 @@ struct fiberprof_worker {
   uint32_t tid;           /* in the process's own pid namespace; 0: slot unused */
   uint32_t processor;     /* index; ~0 when it holds none */
   uint64_t current_fiber; /* id of the fiber on this thread; 0: scheduler or idle */
-  uint64_t fiber_entry;   /* that fiber's spawned function */
-  uint64_t scheduler_sp;  /* reserved for stack walks of idle workers; 0 */
+  uint64_t fiber_entry;   /* that fiber's spawned function; may be left out where `fiber` is there */
+  uint64_t fiber;         /* address of that fiber's fiberprof_fiber; 0: none. Of the two the id is what counts: they
+                             are written one after the other */
 };
 
 /* X(structure, field): the fields described in `fields`, in this order for ever; new ones are appended. */
@@ -258,7 +259,7 @@ struct fiberprof_worker {
                                           X(channel, send_rights) X(channel, receive_rights) X(channel, creator_pc)    \
                                               X(context, parent) X(context, scope) X(context, deadline)                \
                                                   X(context, sources) X(fiber, shared_len) X(fiber, shared)            \
-                                                      X(channel, timers)
+                                                      X(channel, timers) X(worker, fiber)
 
 #define FIBERPROF_FIELD_ENUM(structure, field) FIBERPROF_FIELD_##structure##_##field,
 enum fiberprof_field_index { FIBERPROF_FIELDS(FIBERPROF_FIELD_ENUM) FIBERPROF_FIELD_COUNT };

@@ -116,6 +116,7 @@ bool registry_publish_worker(std::uint32_t index, fiberprof_worker* record) {
 void registry_started(std::uint64_t now) {
   // A processor's fiber is its worker's; a second store on every switch would say nothing new.
   fiberprof_registry.fields[FIBERPROF_FIELD_processor_current_fiber].size = 0;
+  fiberprof_registry.fields[FIBERPROF_FIELD_worker_fiber_entry].size = 0;  // nor would what the fiber's record says
   publish(fiberprof_registry.start_ns, now);
   set_coarse_clock(now);
 }

@@ -177,7 +177,10 @@ class Monitor {
     const Worker* worker = processor.worker.load(std::memory_order_acquire);  // workers are never freed
     if (worker == nullptr) return;
     const std::uint64_t id = __atomic_load_n(&worker->record.current_fiber, __ATOMIC_RELAXED);
-    if (id != 0) fiberprof_site_overrun(id, ns, __atomic_load_n(&worker->record.fiber_entry, __ATOMIC_RELAXED));
+    const auto* fiber =
+        reinterpret_cast<const fiberprof_fiber*>(__atomic_load_n(&worker->record.fiber, __ATOMIC_RELAXED));
+    if (id == 0 || fiber == nullptr) return;
+    fiberprof_site_overrun(id, ns, __atomic_load_n(&fiber->entry, __ATOMIC_RELAXED));
 #endif
   }
 

@@ -21,7 +21,7 @@ inline void count_one(std::uint64_t& field) {
   Processor* processor = worker->processor;
   worker->current = fiber;
   publish(worker->record.current_fiber, fiber->record.id);
-  publish(worker->record.fiber_entry, fiber->record.entry);
+  publish(worker->record.fiber, reinterpret_cast<std::uint64_t>(&fiber->record));
   // Both words at once: they are neighbours, and so they are in `place`.
   static_assert(offsetof(fiberprof_fiber, worker) == offsetof(fiberprof_fiber, processor) + 4 &&
                 offsetof(fiberprof_fiber, processor) % 8 == 0);
@@ -65,7 +65,7 @@ inline void count_one(std::uint64_t& field) {
   } else {
     worker->current = nullptr;
     publish(worker->record.current_fiber, std::uint64_t{0});
-    publish(worker->record.fiber_entry, std::uint64_t{0});
+    publish(worker->record.fiber, std::uint64_t{0});
     sanitizer::leave(fiber->sanitizer, worker->sanitizer, after.kind == AfterSwitch::Kind::recycle);
     fiber_switch(&fiber->record.sp, worker->scheduler_context);
   }

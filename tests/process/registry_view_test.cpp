@@ -76,6 +76,24 @@ TEST_F(OwnRegistry, SummaryHasProcessorsAndWorkers) {
   EXPECT_EQ(summary->workers[1].record, fixture::address(&store.workers[1]));
 }
 
+TEST_F(OwnRegistry, TheEntryOfAWorkersFiberIsInItsOwnRecordOrInTheFibers) {
+  fill(3);
+  for (auto& worker : store.workers) worker.current_fiber = 2;
+  store.workers[0].fiber_entry = 4711;
+  store.workers[0].fiber = fixture::address(&store.slabs[0][1]);
+  store.workers[1].fiber = 8;  // no memory
+  const auto entries = [&] {
+    const auto view = open();
+    const auto summary = (*view)->summary();
+    return std::vector<uint64_t>{summary->workers.at(0).fiber_entry, summary->workers.at(1).fiber_entry};
+  };
+  registry.fields[FIBERPROF_FIELD_worker_fiber].size = 0;
+  EXPECT_EQ(entries(), (std::vector<uint64_t>{4711, 0})) << "as before there was a field `fiber`";
+  registry.fields[FIBERPROF_FIELD_worker_fiber].size = 8;
+  registry.fields[FIBERPROF_FIELD_worker_fiber_entry].size = 0;
+  EXPECT_EQ(entries(), (std::vector<uint64_t>{2 * 5, 0})) << "fibers have an entry of five times their id";
+}
+
 TEST_F(OwnRegistry, SkipsFreeAndDeadSlotsAndStopsAtTheLimit) {
   fill(10);
   store.slabs[0][2].state = FIBERPROF_FIBER_FREE;

@@ -61,6 +61,7 @@ uint64_t now_ns() {
 
 fiberprof_worker worker_records[kMaxWorkers];
 fiberprof_fiber fiber_slab[kMaxFibers];
+fiberprof_fiber running[kMaxWorkers];  // of the fibers on workers
 fiberprof_processor processor_records[kProcessors];
 const uint64_t slab_addresses[] = {reinterpret_cast<uint64_t>(fiber_slab)};
 uint64_t processor_addresses[kProcessors];
@@ -256,7 +257,14 @@ void add_worker() {
 void as_fiber(uint32_t worker, const std::function<void()>& body) {
   workers[worker]->run([&] {
     auto& record = worker_records[worker];
-    record.fiber_entry = reinterpret_cast<uint64_t>(&contract_fiber_entry);
+    // Both ways to say what runs: runtimes of before `fiber` was there have only the other, here worker 0.
+    if (worker == 0) {
+      record.fiber_entry = reinterpret_cast<uint64_t>(&contract_fiber_entry);
+    } else {
+      running[worker].id = 100 + worker;
+      running[worker].entry = reinterpret_cast<uint64_t>(&contract_fiber_entry);
+      record.fiber = reinterpret_cast<uint64_t>(&running[worker]);
+    }
     *const_cast<volatile uint64_t*>(&record.current_fiber) = 100 + worker;
     contract_fiber_entry(body);
     *const_cast<volatile uint64_t*>(&record.current_fiber) = 0;

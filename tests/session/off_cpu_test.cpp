@@ -146,6 +146,25 @@ TEST_F(OffCpuTest, AWorkerStuckForGoodIsVisibleBeforeItEnds) {
   }
 }
 
+TEST_F(OffCpuTest, TheSpawnedFunctionIsKnownFromEitherFieldOfTheWorker) {
+  const auto snapshot = after("sleep 2 1");
+  EXPECT_EQ(target_->ask("on 1 sleep 2 1"), "ok");
+  const auto later = session_->snapshot();
+  ASSERT_TRUE(later);
+  const auto before = select(snapshot, true, OffCpuCause::syscall, SYS_clock_nanosleep);
+  const auto entries = select(*later, true, OffCpuCause::syscall, SYS_clock_nanosleep);
+  ASSERT_EQ(before.size(), 1u) << "worker 0: in its record";
+  ASSERT_GE(entries.size(), 1u);
+  uint64_t count = 0;
+  for (const auto& entry : entries) {
+    count += entry.count;
+    EXPECT_EQ(entry.fiber_entry, before[0].fiber_entry) << "worker 1: in the fiber's record";
+    EXPECT_NE(entry.fiber_entry, 0u);
+  }
+  EXPECT_EQ(count, 2u);
+  EXPECT_EQ(later->losses.total(), 0u);
+}
+
 TEST_F(OffCpuTest, WorkersThatStartLaterAreWatchedToo) {
   ASSERT_EQ(target_->ask("start"), "ok");
   const auto snapshot = after("on 2 sleep 10 2");

@@ -33,6 +33,7 @@ class View final : public RegistryView {
   // Reads `count` structures of `size` bytes behind an array of pointers; calls visit(bytes) for each that is there.
   template <class Visit>
   Result<void> each_behind(uint64_t array, uint32_t count, uint32_t size, Visit visit);
+  uint64_t entry_of(uint64_t fiber) const;
   FiberInfo fiber_of(const char* slot, uint64_t address) const;
   bool read_stable(uint64_t address, std::vector<char>& slot, bool& switching);
 
@@ -121,10 +122,23 @@ Result<RegistrySummary> View::summary() {
     info.processor = static_cast<uint32_t>(number(FIBERPROF_FIELD_worker_processor));
     info.current_fiber = number(FIBERPROF_FIELD_worker_current_fiber);
     info.fiber_entry = number(FIBERPROF_FIELD_worker_fiber_entry);
+    info.fiber = number(FIBERPROF_FIELD_worker_fiber);
     summary.workers.push_back(info);
   });
   if (!read) return tl::unexpected(read.error());
+  if (!layout_.has(FIBERPROF_FIELD_worker_fiber_entry))
+    for (WorkerInfo& worker : summary.workers)
+      if (worker.current_fiber != 0) worker.fiber_entry = entry_of(worker.fiber);
   return summary;
+}
+
+// The spawned function of the fiber whose record is said to be at `fiber`; 0: cannot be read.
+uint64_t View::entry_of(uint64_t fiber) const {
+  const fiberprof_field entry = layout_.where(FIBERPROF_FIELD_fiber_entry);
+  uint64_t value = 0;
+  if (fiber == 0 || entry.size != sizeof value) return 0;
+  const ReadStatus status = memory_->read(fiber + entry.offset, {reinterpret_cast<char*>(&value), sizeof value});
+  return status == ReadStatus::ok ? value : 0;
 }
 
 FiberInfo View::fiber_of(const char* slot, uint64_t address) const {

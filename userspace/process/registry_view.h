@@ -31,6 +31,7 @@ struct WorkerInfo {
   uint64_t record = 0;  // address of its struct fiberprof_worker
   uint32_t processor = 0;
   uint64_t current_fiber = 0, fiber_entry = 0;
+  uint64_t fiber = 0;  // address of that fiber's struct fiberprof_fiber; 0: none, or its runtime does not say
 };
 
 struct ProcessorInfo {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "session/session.h"
 
+#include <fiberprof/registry.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -140,6 +141,10 @@ Result<void> Session::configure() {
     s.skeleton->rodata->pid_level = *level;
     s.skeleton->rodata->pid_namespace = static_cast<uint32_t>(own.st_ino);
   }
+  s.skeleton->rodata->worker_current_at = offsetof(fiberprof_worker, current_fiber);
+  static_assert(offsetof(fiberprof_worker, fiber_entry) == offsetof(fiberprof_worker, current_fiber) + 8 &&
+                offsetof(fiberprof_worker, fiber) == offsetof(fiberprof_worker, current_fiber) + 16);
+  s.skeleton->rodata->fiber_entry_at = offsetof(fiberprof_fiber, entry);
   s.skeleton->rodata->min_wait_ns = s.options.min_wait_ns;
   s.skeleton->rodata->reasons = s.options.reasons;
   s.skeleton->rodata->switch_has_state = sched_switch_passes_state();
