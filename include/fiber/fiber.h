@@ -40,10 +40,13 @@ FIBER_API void start_fiber(Fiber* fiber);
 // Prints which fiber let the exception out, and what it was, and aborts. Called inside a handler.
 [[noreturn]] FIBER_API void unhandled_exception() noexcept;
 
-// The code address of a callable's body, for names in profiles: a lambda's own operator(), not a wrapper.
+// The code address of a callable's body, for names in profiles: a lambda's own operator(), not a wrapper. Null: it has
+// no single one.
 template <class F>
 const void* entry_of(const F& f) {
-  if constexpr (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>) {
+  if constexpr (std::is_function_v<F>) {
+    return reinterpret_cast<const void*>(&f);
+  } else if constexpr (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>) {
     return reinterpret_cast<const void*>(f);
   } else if constexpr (requires { &F::operator(); }) {
     auto member = &F::operator();

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "fiber/config.h"
+#include "fiber/fiber.h"
 
 namespace fiber {
 
@@ -41,13 +42,24 @@ struct Options {
   std::uint64_t seed = 0;
 };
 
+namespace detail {
+FIBER_API void run(const Options& options, const std::function<void()>& main_fiber, const void* entry);
+}
+
 // Runs `main_fiber` as the first fiber and returns once it has returned. Fibers that are still alive then are not
 // run any further: they are abandoned where they stand, without unwinding. The calling thread only waits; it must
 // not be a fiber. The runtime can be run again afterwards, one at a time per process.
 // Invalid options or environment values print a message and exit with status 2.
-FIBER_API void run(const Options& options, std::function<void()> main_fiber);
+template <class F>
+void run(const Options& options, F&& main_fiber) {
+  detail::run(
+      options, [&main_fiber] { detail::call_named(main_fiber); }, detail::entry_of(main_fiber));
+}
 
-inline void run(std::function<void()> main_fiber) { run(Options{}, std::move(main_fiber)); }
+template <class F>
+void run(F&& main_fiber) {
+  run(Options{}, std::forward<F>(main_fiber));
+}
 
 // Number of processors of the running runtime; 0 when none is running. Any thread.
 FIBER_API unsigned processor_count();

@@ -39,39 +39,44 @@
  * the first is the fiber's id, unique in its process for ever; 0 means "not on a fiber". The first four probes are
  * the ones a wait passes, the next four the channel operations; the semaphores of each four share one 64-bit word, so
  * that one test covers them (FIBERPROF_ANY_WAIT_PROBE, FIBERPROF_ANY_CHANNEL_PROBE). */
-#define FIBERPROF_PROBES(X)                                                                                         \
-  /* about to leave the processor */                                                                                \
-  X(park, 4, "id reason resource processor")                                                                        \
-  /* made runnable; fires on the waker's stack. depth: length of the run queue it joined */                         \
-  X(unpark, 6, "id waker reason resource processor depth")                                                          \
-  /* runs again, on its own stack, so the stack here is the stack of the wait. exact tier: fires at every resume */ \
-  X(blocked, 6, "id reason resource parked_ns queued_ns waker")                                                     \
-  /* the same, sampled tier: this event stands for `weight` waits; the expected weighted sums are the exact ones */ \
-  X(blocked_sampled, 7, "id reason resource parked_ns queued_ns waker weight")                                      \
-  X(chan_send, 5, "id channel length capacity blocked")                                                             \
-  X(chan_recv, 5, "id channel length capacity blocked")                                                             \
-  /* chosen: index of the arm taken; the default arm is the number of arms */                                       \
-  X(select, 6, "id channel length capacity blocked chosen")                                                         \
-  X(chan_close, 4, "id channel length capacity")                                                                    \
-  X(spawn, 3, "id parent entry")                                                                                    \
-  X(exit, 1, "id")                                                                                                  \
-  X(chan_make, 3, "id channel capacity")                                                                            \
-  X(lock, 3, "id lock contended")                                                                                   \
-  X(unlock, 3, "id lock contended")                                                                                 \
-  /* a processor moves to another worker thread. why: FIBERPROF_HANDOFF_*; id: the fiber left behind */             \
-  X(handoff, 5, "processor from_tid to_tid why id")                                                                 \
-  X(syscall_enter, 2, "id processor")                                                                               \
-  /* kept: 1 when the fiber still had its processor at the end of the section */                                    \
-  X(syscall_exit, 3, "id ns kept")                                                                                  \
-  /* record: address of the worker's struct fiberprof_worker (registry.h) in the process */                         \
-  X(worker_start, 3, "tid processor record")                                                                        \
-  X(worker_idle, 2, "tid processor")                                                                                \
-  X(worker_wake, 2, "tid processor")                                                                                \
-  /* monitor tick, once per processor. depth: runnable fibers queued; state: FIBERPROF_PROCESSOR_* (registry.h) */  \
-  X(proc_sample, 3, "processor depth state")                                                                        \
-  /* a fiber kept its processor for more than 10 ms. pc: the spawned function */                                    \
-  X(overrun, 3, "id ns pc")                                                                                         \
-  X(region_begin, 2, "id name")                                                                                     \
+#define FIBERPROF_PROBES(X)                                                                                           \
+  /* about to leave the processor */                                                                                  \
+  X(park, 4, "id reason resource processor")                                                                          \
+  /* made runnable; fires on the waker's stack. depth: length of the run queue it joined */                           \
+  X(unpark, 6, "id waker reason resource processor depth")                                                            \
+  /* runs again, on its own stack, so the stack here is the stack of the wait. exact tier: fires at every resume */   \
+  X(blocked, 6, "id reason resource parked_ns queued_ns waker")                                                       \
+  /* the same, sampled tier: this event stands for `weight` waits; the expected weighted sums are the exact ones */   \
+  X(blocked_sampled, 7, "id reason resource parked_ns queued_ns waker weight")                                        \
+  X(chan_send, 5, "id channel length capacity blocked")                                                               \
+  X(chan_recv, 5, "id channel length capacity blocked")                                                               \
+  /* chosen: index of the arm taken; the default arm is the number of arms */                                         \
+  X(select, 6, "id channel length capacity blocked chosen")                                                           \
+  X(chan_close, 4, "id channel length capacity")                                                                      \
+  X(spawn, 3, "id parent entry")                                                                                      \
+  X(exit, 1, "id")                                                                                                    \
+  X(chan_make, 3, "id channel capacity")                                                                              \
+  X(lock, 3, "id lock contended")                                                                                     \
+  X(unlock, 3, "id lock contended")                                                                                   \
+  /* a processor moves to another worker thread. why: FIBERPROF_HANDOFF_*; id: the fiber left behind */               \
+  X(handoff, 5, "processor from_tid to_tid why id")                                                                   \
+  X(syscall_enter, 2, "id processor")                                                                                 \
+  /* kept: 1 when the fiber still had its processor at the end of the section */                                      \
+  X(syscall_exit, 3, "id ns kept")                                                                                    \
+  /* record: address of the worker's struct fiberprof_worker (registry.h) in the process */                           \
+  X(worker_start, 3, "tid processor record")                                                                          \
+  X(worker_idle, 2, "tid processor")                                                                                  \
+  X(worker_wake, 2, "tid processor")                                                                                  \
+  /* monitor tick, once per processor. depth: runnable fibers queued; state: FIBERPROF_PROCESSOR_* (registry.h) */    \
+  X(proc_sample, 3, "processor depth state")                                                                          \
+  /* the same tick, where anybody is queued: one of the `depth` fibers, taken at random. entry: its spawned function; \
+   * processor: whose queue, ~0 the global one. The event stands for depth * interval_ns of fibers being queued */    \
+  X(queue_sample, 5, "id entry depth interval_ns processor")                                                          \
+  /* the same tick, once: how many fibers exist, running, queued or parked. It stands for fibers * interval_ns */     \
+  X(fibers_sample, 2, "fibers interval_ns")                                                                           \
+  /* a fiber kept its processor for more than 10 ms. pc: the spawned function */                                      \
+  X(overrun, 3, "id ns pc")                                                                                           \
+  X(region_begin, 2, "id name")                                                                                       \
   X(region_end, 2, "id name")
 
 /* why a handoff happened */

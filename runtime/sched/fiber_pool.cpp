@@ -32,10 +32,13 @@ FiberBatch FiberPool::take() {
       low_water_ = std::min(low_water_, batches_.size());
       cold_ = std::min(cold_, batches_.size());
       trimmed_ = std::min(trimmed_, batches_.size());
+      taken_.fetch_add(batch.count, std::memory_order_relaxed);
       return batch;
     }
   }
-  return make();
+  const FiberBatch batch = make();
+  taken_.fetch_add(batch.count, std::memory_order_relaxed);
+  return batch;
 }
 
 FiberBatch FiberPool::make() {
@@ -59,6 +62,7 @@ FiberBatch FiberPool::make() {
 
 void FiberPool::give(FiberBatch batch) {
   if (batch.head == nullptr) return;
+  taken_.fetch_sub(batch.count, std::memory_order_relaxed);
   std::lock_guard guard(mutex_);
   batches_.push_back(batch);
 }

@@ -3,6 +3,7 @@
 // here they wait for whoever needs them next, and give their memory back to the system when nobody does.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -29,6 +30,10 @@ class FiberPool {
   // At least one slot: the batch given back last, whose memory is warm, else a new one. Aborts when there is no memory.
   FiberBatch take();
   void give(FiberBatch batch);
+  // Slots taken less those given back.
+  std::uint64_t taken() const { return taken_.load(std::memory_order_relaxed); }
+  // What is taken now will never be given back.
+  void forget_taken() { taken_.store(0, std::memory_order_relaxed); }
   // From time to time: whatever is not taken until the next call counts as not needed.
   void begin_period();
   // Returns the pages of stacks not needed in a whole period to the system, up to a thousand stacks a call (about 1 us
@@ -40,6 +45,7 @@ class FiberPool {
  private:
   FiberBatch make();
 
+  std::atomic<std::uint64_t> taken_{0};
   mutable std::mutex mutex_;
   std::vector<FiberBatch> batches_;  // used as a stack
   std::size_t low_water_ = 0;        // those below it were not touched in this period,

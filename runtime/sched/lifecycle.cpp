@@ -92,8 +92,8 @@ Options complete(Options options) {
 
 }  // namespace
 
-void run(const Options& options, std::function<void()> main_fiber) {
-  detail::Scheduler::instance().run(complete(options), std::move(main_fiber));
+void detail::run(const Options& options, const std::function<void()>& main_fiber, const void* entry) {
+  Scheduler::instance().run(complete(options), main_fiber, entry);
 }
 
 unsigned processor_count() {
@@ -117,7 +117,7 @@ void tell_of_stacks_left() {
 
 }  // namespace
 
-void Scheduler::run(const Options& options, std::function<void()> main_fiber) {
+void Scheduler::run(const Options& options, const std::function<void()>& main_fiber, const void* entry) {
   if (this_worker() != nullptr) fatal("fiber::run called from a fiber");
   if (running_.exchange(true)) fatal("fiber::run called while the runtime runs already");
   options_ = options;
@@ -152,7 +152,7 @@ void Scheduler::run(const Options& options, std::function<void()> main_fiber) {
   SpawnOptions main_options;
   main_options.name = "main";
   struct Main {
-    std::function<void()>* function;
+    const std::function<void()>* function;
     std::atomic<std::uint32_t>* done;
   };
   NewFiber made = new_fiber(
@@ -167,7 +167,7 @@ void Scheduler::run(const Options& options, std::function<void()> main_fiber) {
         state->done->store(1, std::memory_order_release);
         futex_wake(*state->done, 1);
       },
-      nullptr, __builtin_return_address(0), main_options);
+      entry, __builtin_return_address(0), main_options);
   new (made.closure) Main{&main_fiber, &done_};
   start_fiber(made.fiber);
   monitor_start();
@@ -237,6 +237,7 @@ void Scheduler::shut_down() {
     Processor* processor = processors_[i].get();
     pool_.give(std::exchange(processor->free, {}));
   }
+  pool_.forget_taken();
   __atomic_store_n(&fiberprof_registry.processor_count, 0u, __ATOMIC_RELEASE);
   global_ = FiberList{};
   global_size_.store(0);

@@ -83,6 +83,25 @@ void LocalQueue::share_backlog(LocalQueue& thief, std::uint32_t count) {
   while (Fiber* fiber = moved.pop()) thief.push_last(fiber);
 }
 
+const Fiber* LocalQueue::sample(std::uint64_t random) {
+  // The front of the backlog stands for all of it: everybody in it gets there.
+  constexpr std::uint32_t kFront = 128;
+  const Fiber* next = next_.peek();
+  const std::uint32_t ring = ring_.size(), spawned = spawned_.size();
+  const std::uint32_t all = (next != nullptr) + ring + spawned + backlog_size_.load(std::memory_order_relaxed);
+  if (all == 0) return nullptr;
+  auto place = static_cast<std::uint32_t>(random % all);
+  if (next != nullptr && place-- == 0) return next;
+  if (place < ring) return ring_.peek(place);
+  place -= ring;
+  if (place < spawned) return spawned_.peek(place);
+  place = (place - spawned) % kFront;
+  std::lock_guard guard(backlog_lock_);
+  const Fiber* fiber = backlog_.head;
+  for (; place != 0 && fiber != nullptr && fiber->next != nullptr; --place) fiber = fiber->next;
+  return fiber;
+}
+
 Fiber* LocalQueue::steal_next() { return asymmetric_available() ? next_.steal() : next_.steal_locked(); }
 
 }  // namespace fiber::detail

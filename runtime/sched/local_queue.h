@@ -72,6 +72,8 @@ class LocalQueue {
   // --- any thread --------------------------------------------------------------------------------------------------
   bool has_thieves() const { return thieves_; }
   bool has_next() const { return next_.peek() != nullptr; }
+  // One of them, `random` deciding which, each as likely as the others; it may be gone by now. Null: seems empty.
+  const Fiber* sample(std::uint64_t random);
   // How many are runnable here; exact only for the owner.
   std::uint32_t size() const {
     return ring_.size() + spawned_.size() + backlog_size_.load(std::memory_order_relaxed) + (has_next() ? 1 : 0);

@@ -140,13 +140,19 @@ class Monitor {
 
   // Queue depth, sampling rate and overruns, once per processor.
   void sample(Scheduler& scheduler, std::uint64_t now) {
+    // The first after somebody attached would stand for what went before.
+    const bool attached = probe::anybody_attached();
+    const std::uint64_t interval = attached && sampled_attached_ ? now - last_sample_ : 0;
+    sampled_attached_ = attached;
     publish(fiberprof_registry.global_queue_depth, scheduler.global_size());
+    sample_fibers(scheduler, interval);
     for (unsigned i = 0; i < scheduler.processor_count(); ++i) {
       Processor& processor = scheduler.processor(i);
       const std::uint32_t depth = processor.depth();
       const std::uint32_t state = __atomic_load_n(&processor.record.state, __ATOMIC_RELAXED);
       publish(processor.record.queue_depth, depth);
       FIBER_EMIT(proc_sample, i, depth, state);
+      sample_queue(processor.queue.sample(next_random(random_)), depth, interval, i);
 
       const std::uint64_t switches = __atomic_load_n(&processor.record.switches, __ATOMIC_RELAXED);
       if (switches != processor.seen_switches || state != FIBERPROF_PROCESSOR_RUNNING) {
@@ -169,6 +175,27 @@ class Monitor {
       last_adapt_ = now;
     }
     last_sample_ = now;
+  }
+
+  // What the account of all fibers' time is made of: how many there are, and who of them is queued.
+  void sample_fibers([[maybe_unused]] Scheduler& scheduler, [[maybe_unused]] std::uint64_t interval) {
+#ifndef FIBER_NO_PROBES
+    if (interval == 0) return;
+    if (FIBERPROF_ENABLED(fibers_sample)) fiberprof_site_fibers_sample(scheduler.live_fibers(), interval);
+    if (FIBERPROF_ENABLED(queue_sample)) {
+      const std::uint64_t size = scheduler.global_size();
+      if (size != 0) sample_queue(scheduler.first_global(), size, interval, kNone);
+    }
+#endif
+  }
+
+  void sample_queue([[maybe_unused]] const Fiber* fiber, [[maybe_unused]] std::uint64_t depth,
+                    [[maybe_unused]] std::uint64_t interval, [[maybe_unused]] std::uint32_t processor) {
+#ifndef FIBER_NO_PROBES
+    if (!FIBERPROF_ENABLED(queue_sample) || fiber == nullptr || depth == 0 || interval == 0) return;
+    fiberprof_site_queue_sample(__atomic_load_n(&fiber->record.id, __ATOMIC_RELAXED),
+                                __atomic_load_n(&fiber->record.entry, __ATOMIC_RELAXED), depth, interval, processor);
+#endif
   }
 
   void overrun([[maybe_unused]] Processor& processor, [[maybe_unused]] std::uint64_t ns) {
@@ -229,6 +256,8 @@ class Monitor {
   std::uint64_t delay_ = kShortest;  // while blocking sections run
   std::uint64_t skipped_ns_ = 0;     // when wake-ups were skipped last
   std::uint64_t last_sample_ = 0;
+  bool sampled_attached_ = false;
+  std::uint64_t random_ = 0x9e3779b97f4a7c15;
   std::uint64_t last_adapt_ = 0;
   std::uint64_t last_trim_ = 0;
   std::uint64_t last_period_ = 0;

@@ -57,6 +57,11 @@ class BasicRunQueue {
     return batch[0];
   }
 
+  // Any thread. Who is, or was a moment ago, in place `index` of those queued.
+  Element peek(std::uint32_t index) const {
+    return slots_[(head_.load(std::memory_order_acquire) + index) % kCapacity].load(std::memory_order_relaxed);
+  }
+
   // Any thread; exact only for the owner.
   std::uint32_t size() const {
     const std::uint32_t head = head_.load(std::memory_order_acquire);

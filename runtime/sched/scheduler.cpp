@@ -51,6 +51,11 @@ void Scheduler::enqueue_outside(Fiber* fiber) {
   wake_one();
 }
 
+const Fiber* Scheduler::first_global() {
+  std::lock_guard guard(lock_);
+  return global_.head;
+}
+
 Fiber* Scheduler::pop_global(Processor* processor) {
   if (global_size_.load(std::memory_order_relaxed) == 0) return nullptr;
   std::lock_guard guard(lock_);
@@ -97,6 +102,12 @@ void Scheduler::finish_switch_slow(Worker* worker, AfterSwitch::Kind kind, void*
 
 // --- slots -----------------------------------------------------------------------------------------------------------
 
+void Scheduler::take_free(Processor* processor) {
+  const FiberBatch batch = pool_.take();
+  processor->free.head = batch.head;
+  publish(processor->free.count, batch.count);
+}
+
 Fiber* Scheduler::allocate_fiber() {
   Worker* worker = this_worker();
   if (worker == nullptr || worker->local == nullptr) {
@@ -107,11 +118,20 @@ Fiber* Scheduler::allocate_fiber() {
   }
   Processor* processor = worker->local;
   if (processor->free.head == nullptr) [[unlikely]]
-    processor->free = pool_.take();
+    take_free(processor);
   Fiber* fiber = processor->free.head;
   processor->free.head = fiber->next;
-  --processor->free.count;
+  publish(processor->free.count, processor->free.count - 1);
   return fiber;
+}
+
+std::uint64_t Scheduler::live_fibers() const {
+  std::uint64_t free = 0;
+  for (unsigned i = 0; i < processor_count_; ++i) {
+    free += __atomic_load_n(&processors_[i]->free.count, __ATOMIC_RELAXED);
+  }
+  const std::uint64_t taken = pool_.taken();
+  return taken - std::min(taken, free);
 }
 
 void Scheduler::recycle(Processor* processor, Fiber* fiber) {
@@ -123,7 +143,8 @@ void Scheduler::recycle(Processor* processor, Fiber* fiber) {
   registry_end_rewrite(fiber);
   fiber->next = processor->free.head;
   processor->free.head = fiber;
-  if (++processor->free.count <= kKeep) return;
+  publish(processor->free.count, processor->free.count + 1);
+  if (processor->free.count <= kKeep) return;
   FiberBatch surplus;
   while (surplus.count < FiberPool::kBatch) {
     Fiber* moved = processor->free.head;
@@ -132,7 +153,7 @@ void Scheduler::recycle(Processor* processor, Fiber* fiber) {
     surplus.head = moved;
     ++surplus.count;
   }
-  processor->free.count -= surplus.count;
+  publish(processor->free.count, processor->free.count - surplus.count);
   pool_.give(surplus);
 }
 

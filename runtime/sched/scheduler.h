@@ -41,7 +41,7 @@ class Scheduler {
   static Scheduler& instance();
   constexpr Scheduler() = default;
 
-  void run(const Options& options, std::function<void()> main_fiber);
+  void run(const Options& options, const std::function<void()>& main_fiber, const void* entry);
   bool running() const { return running_.load(std::memory_order_acquire); }
 
   // --- making fibers -----------------------------------------------------------------------------------------------
@@ -86,6 +86,10 @@ class Scheduler {
   FiberPool& pool() { return pool_; }
   bool stopping() const { return stopping_.load(std::memory_order_acquire); }
   bool main_fiber_done() const { return done_.load(std::memory_order_acquire) != 0; }
+  // Fibers that exist, as far as another thread can tell while they come and go.
+  std::uint64_t live_fibers() const;
+  // Who waits in the global queue for longest; null: nobody.
+  const Fiber* first_global();
   std::uint32_t idle_processors() const { return idle_processor_count_.load(std::memory_order_seq_cst); }
   std::uint64_t global_size() const { return global_size_.load(std::memory_order_relaxed); }
   // Wakes one worker if there is a processor for it and nobody is looking for work already.
@@ -124,6 +128,7 @@ class Scheduler {
   void start_running_slow(Worker* worker, Fiber* fiber, std::uint64_t clock);
   bool decide_slowly(Worker* worker, Fiber* fiber);
   void push_global(Fiber* fiber);
+  void take_free(Processor* processor);
   void start_spinning(Worker* worker);
   void stop_spinning(Worker* worker);
   std::uint64_t next_timer() const;

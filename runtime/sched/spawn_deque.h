@@ -78,6 +78,11 @@ class BasicSpawnDeque {
     return slots_[top % kCapacity].load(std::memory_order_relaxed);
   }
 
+  // Any thread. Who is, or was a moment ago, in place `index`, counted from the oldest.
+  Element peek(std::uint32_t index) const {
+    return slots_[(top_.load(std::memory_order_acquire) + index) % kCapacity].load(std::memory_order_relaxed);
+  }
+
   // Any thread; exact only for the owner.
   std::uint32_t size() const {
     const auto count =

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cmath>
 #include <memory>
 #include <random>
 #include <thread>
@@ -132,4 +133,32 @@ TEST(LocalQueue, OwnerAndThievesTakeEachFiberOnce) {
   done = true;
   for (std::thread& thief : thieves) thief.join();
   EXPECT_EQ(fibers.taken_once(), fibers.size());
+}
+
+TEST(LocalQueue, ASampleIsAnybodyWhoIsQueuedWithTheSameChance) {
+  // One in `next`, 100 spawned, 256 in the ring, and a backlog whose front stands for it.
+  Fibers fibers(1 + 100 + 256 + 1'000);
+  auto queue = std::make_unique<LocalQueue>();
+  queue->reset(true);
+  std::uint64_t random = 7;
+  EXPECT_EQ(queue->sample(random), nullptr);
+  std::size_t used = 0;
+  queue->push_next(fibers[used++]);
+  EXPECT_EQ(queue->sample(12345), fibers[0]);
+  for (int i = 0; i < 100; ++i) queue->push_spawned(fibers[used++]);
+  for (int i = 0; i < 1'256; ++i) queue->push_last(fibers[used++]);
+  ASSERT_EQ(queue->size(), fibers.size());
+
+  constexpr int kSamples = 400'000;
+  std::vector<int> count(fibers.size());
+  std::mt19937_64 draw(random);
+  for (int i = 0; i < kSamples; ++i) ++count[fibers.index(queue->sample(draw()))];
+  const double expected = kSamples / static_cast<double>(fibers.size());
+  const auto near = [&](std::size_t index, double mean) {
+    EXPECT_NEAR(count[index], mean, 6 * std::sqrt(mean)) << index;
+  };
+  for (std::size_t i = 0; i < 1 + 100 + 256; ++i) near(i, expected);
+  int backlog = 0;
+  for (std::size_t i = 1 + 100 + 256; i < fibers.size(); ++i) backlog += count[i];
+  EXPECT_NEAR(backlog, expected * 1'000, 6 * std::sqrt(expected * 1'000));
 }
