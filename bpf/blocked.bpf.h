@@ -3,6 +3,7 @@
 #ifndef FIBERPROF_BPF_BLOCKED_H
 #define FIBERPROF_BPF_BLOCKED_H
 
+#include "delay.bpf.h"
 #include "stacks.bpf.h"
 
 static __always_inline struct fp_blocked_value* blocked_entry(const struct fp_blocked_key* key) {
@@ -27,6 +28,7 @@ static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight) {
     lost(FP_LOST_BLOCKED_FULL, 1);
     return 0;
   }
+  count_delay(key.tgid, queued, weight);
   u64 total = parked + queued;
   /* max and histogram tell how long the wait was; the totals only what of it lies within the session */
   u32 bucket = log2_of(total);

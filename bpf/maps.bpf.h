@@ -37,6 +37,7 @@ __u8 stacks_full = 0;
 __u8 leaves_full = 0;
 __u8 workers_full = 0;
 __u8 queues_full = 0;
+__u8 queued_full = 0;
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
@@ -81,6 +82,21 @@ struct {
   __type(value, struct fp_counters);
 } counters SEC(".maps");
 
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __type(key, struct fp_queued_key);
+  __type(value, struct fp_queued_value);
+} queued SEC(".maps");
+
+/* By process id. One for all CPUs: per CPU it would take 90 MB on 64 of them. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1024);
+  __type(key, __u32);
+  __type(value, struct fp_delay_value);
+} delays SEC(".maps");
+
 /* Workers by thread id. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -107,6 +123,7 @@ struct {
 /* All zero: what a new entry starts as (too large for the 512-byte stack). */
 static const struct fp_blocked_value no_waits;
 static const struct fp_offcpu_value no_offcpu;
+static const struct fp_delay_value no_delays;
 
 /* Adds are atomic although the maps are per CPU: since Linux 6.x uprobe programs are preemptible, and a program
  * preempted between load and store would write back a value thousands of events old. `lock add` costs 5 ns. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Queue depth per processor from the monitor's ticks, and probes that are only counted. */
+/* Queue depth per processor from the monitor's ticks, how long fibers are queued, and probes that are only counted. */
 #ifndef FIBERPROF_BPF_QUEUE_H
 #define FIBERPROF_BPF_QUEUE_H
 
@@ -43,6 +43,35 @@ static __always_inline struct fp_counters* counters_of(u32 tgid) {
   struct fp_counters none = {};
   insert(&counters, &tgid, &none);
   return bpf_map_lookup_elem(&counters, &tgid);
+}
+
+/* One of `depth` fibers that were queued over the last tick: it stands for all of them. */
+SEC("uprobe")
+int on_queue_sample(struct pt_regs* ctx) {
+  struct fp_queued_key key = {.tgid = watched_process(), .fiber_entry = ARG1(ctx)};
+  if (!key.tgid) return 0;
+  struct fp_queued_value* value = bpf_map_lookup_elem(&queued, &key);
+  if (!value) {
+    struct fp_queued_value none = {};
+    if (!queued_full && insert(&queued, &key, &none) == -E2BIG) queued_full = 1;
+    value = bpf_map_lookup_elem(&queued, &key);
+    if (!value) {
+      lost(FP_LOST_QUEUED_FULL, 1);
+      return 0;
+    }
+  }
+  ADD(value->total_ns, ARG2(ctx) * ARG3(ctx));
+  ADD(value->samples, 1);
+  return 0;
+}
+
+SEC("uprobe")
+int on_fibers_sample(struct pt_regs* ctx) {
+  struct fp_counters* value = counters_of(watched_process());
+  if (!value) return 0;
+  value->fibers = ARG0(ctx);
+  ADD(value->fiber_us, ARG0(ctx) * ARG1(ctx) / 1000);
+  return 0;
 }
 
 SEC("uprobe")

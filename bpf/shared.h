@@ -69,6 +69,28 @@ struct fp_counters {
   __u64 handoffs;
   __u64 worker_starts;
   __u64 overruns;
+  __u64 fibers;   /* that existed at the last tick */
+  __u64 fiber_us; /* their number over time */
+};
+
+/* Fibers that were runnable and had no processor, by the function they were spawned with. */
+struct fp_queued_key {
+  __u32 tgid;
+  __u32 zero;
+  __u64 fiber_entry;
+};
+
+struct fp_queued_value {
+  __u64 total_ns; /* their number over time */
+  __u64 samples;
+};
+
+/* How long fibers were runnable after a wait, four buckets to a power of two: bucket 4e + f counts from
+ * (4 + f) * 2^(e-2) ns on; below 4 ns, bucket i counts i ns. */
+#define FP_DELAY_BUCKETS (4 * FP_BUCKETS)
+
+struct fp_delay_value {
+  __u64 count[FP_DELAY_BUCKETS];
 };
 
 /* Same values as OffCpuCause in userspace/session/snapshot.h, where they are asserted equal. */
@@ -118,6 +140,7 @@ enum fp_loss {
   FP_LOST_STACKS_FULL,
   FP_LOST_WORKERS_FULL,
   FP_LOST_QUEUES_FULL,
+  FP_LOST_QUEUED_FULL,
   FP_LOST_STACK_WALK,      /* the stack could not be read */
   FP_LOST_STACK_TRUNCATED, /* deeper than FP_MAX_FRAMES: cut, not lost */
   FP_LOST_STACK_COLLISION,

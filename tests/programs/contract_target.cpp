@@ -12,6 +12,8 @@
 //   flood N                               fire both `blocked` probes N times if enabled; answers how often each
 //   storm MS                              every worker floods for MS at once; answers hits
 //   queue PROCESSOR DEPTH STATE N         fire proc_sample
+//   queued ENTRY DEPTH NS N               fire queue_sample
+//   fibers COUNT NS N                     fire fibers_sample
 //   handoff N, overrun N
 //   mutex MS N                            wait N times MS for a pthread mutex another thread holds
 //   sleep MS N, pipe MS N, spin MS        nanosleep; read(2) on an empty pipe; a busy loop
@@ -410,6 +412,12 @@ std::string command(std::istringstream& words) {
   if (name == "queue") {
     for (uint64_t i = 0; i < a[3]; ++i)
       if (FIBERPROF_ENABLED(proc_sample)) fiberprof_site_proc_sample(a[0], a[1], a[2]);
+  } else if (name == "queued") {
+    for (uint64_t i = 0; i < a[3]; ++i)
+      if (FIBERPROF_ENABLED(queue_sample)) fiberprof_site_queue_sample(id, a[0], a[1], a[2], 0);
+  } else if (name == "fibers") {
+    for (uint64_t i = 0; i < a[2]; ++i)
+      if (FIBERPROF_ENABLED(fibers_sample)) fiberprof_site_fibers_sample(a[0], a[1]);
   } else if (name == "handoff") {
     for (uint64_t i = 0; i < a[0]; ++i)
       if (FIBERPROF_ENABLED(handoff)) fiberprof_site_handoff(0, 1, 2, FIBERPROF_HANDOFF_BLOCKING, 3);

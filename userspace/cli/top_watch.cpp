@@ -63,7 +63,8 @@ Result<void> TopWatch::refresh() {
   if (registry_ && alive()) {
     if (auto read = registry_->summary()) summary = std::move(*read);
     if (summary) {
-      if (auto counted = take_census(*registry_, summary->clock_ns, kMaxFibers)) census = std::move(*counted);
+      if (auto counted = take_census(*registry_, summary->clock_ns, snapshot->attached_ns, kMaxFibers))
+        census = std::move(*counted);
     }
   }
   builder_.update(std::move(*snapshot), std::move(summary), std::move(census));

@@ -89,6 +89,18 @@ std::string encode_extras(const Profile& profile, const std::vector<uint64_t>& r
                       {"idle_fraction", queue.idle_fraction},
                       {"histogram", queue.histogram}});
   }
+  json& queued = root["queued"] = json::array();
+  for (const QueuedSite& site : profile.queued) {
+    queued.push_back({{"pid", site.pid}, {"process", site.process}, {"site", site.site}, {"total_ns", site.total_ns}});
+  }
+  json& delays = root["delays"] = json::array();
+  for (const QueueDelays& delay : profile.delays) {
+    delays.push_back({{"pid", delay.pid},
+                      {"count", delay.count},
+                      {"p50_ns", delay.p50_ns},
+                      {"p99_ns", delay.p99_ns},
+                      {"p999_ns", delay.p999_ns}});
+  }
   json& histograms = root["histograms"] = json::array();  // one per sample, in their order
   for (const Sample& sample : profile.samples) {
     size_t used = sample.histogram.size();
@@ -127,6 +139,20 @@ Result<void> decode_extras(std::string_view source, Profile& profile, std::vecto
       queue.idle_fraction = real(each, "idle_fraction");
       if (const auto list = each.find("histogram"); list != each.end()) queue.histogram = buckets(*list);
       profile.queues.push_back(std::move(queue));
+    }
+  }
+  if (const auto queued = root.find("queued"); queued != root.end() && queued->is_array()) {
+    for (const json& each : *queued) {
+      if (!each.is_object() || profile.queued.size() == kMaxQueues) continue;
+      profile.queued.push_back({static_cast<uint32_t>(number(each, "pid")), text(each, "process"), text(each, "site"),
+                                number(each, "total_ns")});
+    }
+  }
+  if (const auto delays = root.find("delays"); delays != root.end() && delays->is_array()) {
+    for (const json& each : *delays) {
+      if (!each.is_object() || profile.delays.size() == kMaxQueues) continue;
+      profile.delays.push_back({static_cast<uint32_t>(number(each, "pid")), number(each, "count"),
+                                number(each, "p50_ns"), number(each, "p99_ns"), number(each, "p999_ns")});
     }
   }
   // Only when no other tool has merged or dropped samples in between.

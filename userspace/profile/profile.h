@@ -58,10 +58,27 @@ struct QueueStats {
   std::vector<uint64_t> histogram;
 };
 
+// Fibers that were runnable and had no processor: their number over time.
+struct QueuedSite {
+  uint32_t pid = 0;
+  std::string process;
+  std::string site;  // the function they were spawned with
+  uint64_t total_ns = 0;
+};
+
+// How long fibers were runnable after a wait before they ran.
+struct QueueDelays {
+  uint32_t pid = 0;
+  uint64_t count = 0;  // weighted when sampled
+  uint64_t p50_ns = 0, p99_ns = 0, p999_ns = 0;
+};
+
 struct Profile {
   std::vector<ProfileFrame> frames;
   std::vector<Sample> samples;
   std::vector<QueueStats> queues;
+  std::vector<QueuedSite> queued;
+  std::vector<QueueDelays> delays;
   std::map<std::string, uint64_t> losses;  // cause -> events; only what is not zero
   uint64_t start_unix_ns = 0;
   uint64_t duration_ns = 0;

@@ -29,8 +29,9 @@ void add(Row& row, const Sample& sample) {
   for (size_t i = 0; i < sample.histogram.size(); ++i) row.histogram[i] += sample.histogram[i];
 }
 
-// The function a fiber was spawned with: the program's outermost one. An event carries no name, so names would tear
-// the waits of one fiber apart; they serve when there is no stack.
+}  // namespace
+
+// An event carries no name, so names would tear the waits of one fiber apart; they serve when there is no stack.
 std::string fiber_of(const Profile& profile, const Sample& sample) {
   const std::vector<uint32_t> frames = shown_frames(profile, sample, false);
   for (auto index = frames.rbegin(); index != frames.rend(); ++index) {
@@ -39,6 +40,8 @@ std::string fiber_of(const Profile& profile, const Sample& sample) {
   }
   return sample.name;
 }
+
+namespace {
 
 template <class Include>
 Section group(const Profile& profile, GroupBy by, bool all_frames, Include include) {

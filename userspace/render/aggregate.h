@@ -42,6 +42,9 @@ Section off_cpu(const Profile& profile, GroupBy by, bool all_frames);
 // Workers without a fiber: healthy.
 Section idle(const Profile& profile, GroupBy by, bool all_frames);
 
+// The function a fiber was spawned with: the program's outermost one.
+std::string fiber_of(const Profile& profile, const Sample& sample);
+
 // Frames of a sample to show: the runtime's own folded (symbol/runtime_names.h) and the kernel's left out, or all.
 std::vector<uint32_t> shown_frames(const Profile& profile, const Sample& sample, bool all_frames);
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "render/account_json.h"
 #include "render/report.h"
 #include "render/stack_view.h"
 #include "support/text.h"
@@ -68,6 +69,7 @@ std::string report_json(const Profile& profile, const ReportOptions& options) {
                       {"kernel", sanitize(profile.kernel)}, {"command", sanitize(profile.command)},
                       {"tier", sanitize(profile.tier)},     {"start_unix_ns", profile.start_unix_ns},
                       {"duration_ns", profile.duration_ns}};
+  out["account"] = account_json(account_of(profile));
   out["blocked"] = section_json(profile, waits(profile, options.by, options.all_frames), options, true);
   out["off_cpu"] = section_json(profile, off_cpu(profile, options.by, options.all_frames), options, false);
   out["idle"] = section_json(profile, idle(profile, options.by, options.all_frames), options, false);
@@ -80,6 +82,14 @@ std::string report_json(const Profile& profile, const ReportOptions& options) {
                       {"max_depth", queue.max_depth},
                       {"idle_fraction", queue.idle_fraction},
                       {"histogram_log2", queue.histogram}});
+  }
+  ordered_json& delays = out["queue_delays"] = ordered_json::array();
+  for (const QueueDelays& delay : profile.delays) {
+    delays.push_back({{"pid", delay.pid},
+                      {"count", delay.count},
+                      {"p50_ns", delay.p50_ns},
+                      {"p99_ns", delay.p99_ns},
+                      {"p999_ns", delay.p999_ns}});
   }
   const auto counts = [](const std::map<std::string, uint64_t>& source) {
     ordered_json object = ordered_json::object();

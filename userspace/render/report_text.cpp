@@ -3,6 +3,7 @@
 #include <ctime>
 
 #include "profile/losses.h"
+#include "render/account_text.h"
 #include "render/report.h"
 #include "render/stack_view.h"
 #include "render/table.h"
@@ -41,6 +42,7 @@ class Report {
 
   std::string run() {
     head();
+    account();
     const Section waited = waits(profile_, options_.by, options_.all_frames);
     const Section lost_cpu = off_cpu(profile_, options_.by, options_.all_frames);
     const Section idled = idle(profile_, options_.by, options_.all_frames);
@@ -69,6 +71,12 @@ class Report {
   void title(const std::string& name, const std::string& rest) {
     line();
     line(style_.bold(name) + "  " + rest);
+  }
+
+  void account() {
+    const std::vector<std::string> lines = account_text(account_of(profile_), options_.rows, style_, columns_);
+    if (!lines.empty()) line();
+    for (const std::string& each : lines) line(each);
   }
 
   void wait_section(const Section& section) {
@@ -213,6 +221,28 @@ class Report {
     const size_t shown = options_.rows == 0 ? table.rows() : std::min<size_t>(table.rows(), 64);
     for (size_t i = 0; i < shown; ++i) line("  " + table.row(i));
     if (shown < table.rows()) line(style_.dim("  … " + std::to_string(table.rows() - shown) + " more"));
+    for (const QueueDelays& delay : profile_.delays) {
+      if (delay.count == 0) continue;
+      line("  after a wait" + (several ? " (" + std::to_string(delay.pid) + ")" : std::string()) + ": p50 " +
+           format_duration(delay.p50_ns) + ", p99 " + format_duration(delay.p99_ns) + ", p99.9 " +
+           format_duration(delay.p999_ns));
+    }
+    rates();
+  }
+
+  // What the scheduler did, per second.
+  void rates() {
+    std::string text;
+    for (const auto& [key, name] : {std::pair{"steals", "steals"}, std::pair{"handoffs", "handoffs"},
+                                    std::pair{"worker_starts", "worker starts"}, std::pair{"overruns", "overruns"}}) {
+      const auto found = profile_.counters.find(key);
+      if (found == profile_.counters.end() || found->second == 0 || profile_.duration_ns == 0) continue;
+      char number[32];
+      std::snprintf(number, sizeof number, "%.3g",
+                    static_cast<double>(found->second) * 1e9 / static_cast<double>(profile_.duration_ns));
+      text += (text.empty() ? "" : ", ") + std::string(number) + " " + name + "/s";
+    }
+    if (!text.empty()) line("  " + text);
   }
 
   // The histogram begins at depth 0, so unlike a sparkline of durations it must not skip empty buckets in front.

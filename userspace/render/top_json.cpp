@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <nlohmann/json.hpp>
 
+#include "render/account_json.h"
 #include "render/stack_view.h"
 #include "render/top_model.h"
 #include "session/profile_builder.h"
@@ -59,6 +60,12 @@ std::string top_json(const TopModel& model, size_t max_stacks) {
                           {"max_depth", processor.max_depth},
                           {"idle", processor.idle}});
   }
+  out["account"] = account_json(model.account);
+  out["queue_delay"] = {{"count", model.delays.count},
+                        {"p50_ns", model.delays.p50_ns},
+                        {"p99_ns", model.delays.p99_ns},
+                        {"p999_ns", model.delays.p999_ns}};
+  out["steals"] = model.steals;
   out["blocked"] = {{"total_ns", model.blocked_ns}, {"queued_ns", model.queued_ns}, {"count", model.waits}};
   ordered_json& stacks = out["stacks"] = ordered_json::array();
   for (const TopStack& stack : model.stacks) {

@@ -10,6 +10,7 @@
 #include "profile/losses.h"
 #include "render/stack_view.h"
 #include "render/table.h"
+#include "render/top_time.h"
 #include "session/profile_builder.h"
 #include "support/duration.h"
 #include "support/text.h"
@@ -78,6 +79,7 @@ class Layout {
   std::vector<Line> run() {
     head();
     fibers();
+    account();
     processors();
     std::vector<Line> above = std::move(lines_);
     lines_.clear();
@@ -179,10 +181,25 @@ class Layout {
     }
   }
 
+  void account() {
+    // A small screen is for the stacks.
+    const size_t rows = rows_ >= 40 ? 5 : rows_ >= 30 ? 3 : 1;
+    for (Line& each : time_lines(model_, rows)) {
+      line();
+      for (Span& span : each.spans) add(std::move(span));
+    }
+  }
+
   void processors() {
     if (model_.processors.empty()) return;
     line({{"QUEUES", Role::heading}, {"  runnable fibers per processor", Role::dim}});
     if (model_.global_queue != 0) add({"   global " + number(model_.global_queue)});
+    if (model_.delays.count != 0) {
+      add({"   p50 " + format_duration(model_.delays.p50_ns) + " p99 " + format_duration(model_.delays.p99_ns) +
+               " p99.9 " + format_duration(model_.delays.p999_ns),
+           Role::dim});
+    }
+    if (model_.steals != 0) add({"   " + rate(model_.steals, model_.interval_ns) + " steals/s", Role::dim});
     const size_t cell = 38, across = std::max<size_t>(1, columns_ / cell);
     // The deepest are the ones to look at when not all fit.
     std::vector<size_t> order(model_.processors.size());
@@ -454,6 +471,7 @@ std::vector<Line> top_help(size_t columns, size_t rows) {
       {"mean max", "of one wait; max since the start"},
       {"queued", "part of a wait after its wake-up, in a run queue"},
       {"FIBERS", "right now, by state; parked by reason, up to the longest so far"},
+      {"TIME", "what fibers spent it on, by the function they were spawned as"},
       {"QUEUES", "mean depth per interval, with its past; idle: share of time"},
       {"KERNEL", "a fiber held a worker thread that the kernel stopped"},
       {"", ""},

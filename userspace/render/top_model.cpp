@@ -62,8 +62,9 @@ size_t culprit_of(const std::vector<Frame>& frames) {
 
 }  // namespace
 
-Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint64_t limit) {
+Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint64_t attached_ns, uint64_t limit) {
   FiberCensus census;
+  std::map<std::pair<uint64_t, uint8_t>, uint64_t> open;
   std::array<ParkedFibers, 256> parked{};
   uint64_t seen = 0;
   const Result<uint64_t> torn = registry.fibers(
@@ -84,6 +85,7 @@ Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint6
             ParkedFibers& by = parked[fiber.reason];
             ++by.count;
             by.oldest_ns = std::max(by.oldest_ns, since(clock_ns, fiber.since_ns));
+            open[{fiber.entry, fiber.reason}] += since(clock_ns, std::max(fiber.since_ns, attached_ns));
             break;
           }
           default:
@@ -94,6 +96,7 @@ Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint6
   if (!torn) return tl::unexpected(torn.error());
   census.torn = *torn;
   census.complete = seen < limit;
+  for (const auto& [key, total_ns] : open) census.open.push_back({key.first, key.second, total_ns});
   for (size_t reason = 0; reason < parked.size(); ++reason) {
     if (parked[reason].count == 0) continue;
     parked[reason].reason = reason_name(static_cast<uint8_t>(reason));
@@ -111,10 +114,12 @@ void TopBuilder::update(Snapshot snapshot, std::optional<RegistrySummary> summar
     previous_.time_ns = previous_.attached_ns = snapshot.attached_ns;
     first_ = previous_;
     first_summary_ = previous_summary_ = summary;
+    first_census_ = previous_census_ = std::nullopt;
     any_ = true;
   } else {
     previous_ = std::move(latest_);
     previous_summary_ = summary_;
+    previous_census_ = std::move(census_);
   }
   latest_ = std::move(snapshot);
   summary_ = std::move(summary);
@@ -133,6 +138,7 @@ void TopBuilder::update(Snapshot snapshot, std::optional<RegistrySummary> summar
 void TopBuilder::reset() {
   first_ = latest_;
   first_summary_ = summary_;
+  first_census_ = census_;
   history_.clear();
 }
 
@@ -156,6 +162,12 @@ TopModel TopBuilder::model(const Symbolize& symbolize, Group group, bool since_s
     const std::optional<RegistrySummary>& old = &from == &first_ ? first_summary_ : previous_summary_;
     model.fibers_created = since(summary_->fibers_created, old ? old->fibers_created : summary_->fibers_created);
     model.global_queue = summary_->global_queue_depth;
+    const auto steals = [](const RegistrySummary& summary) {
+      uint64_t sum = 0;
+      for (const ProcessorInfo& processor : summary.processors) sum += processor.steals;
+      return sum;
+    };
+    model.steals = since(steals(*summary_), old ? steals(*old) : steals(*summary_));
   }
   for (const auto& [pid, counters] : latest_.counters) {
     const auto found = from.counters.find(pid);
@@ -166,6 +178,7 @@ TopModel TopBuilder::model(const Symbolize& symbolize, Group group, bool since_s
   }
   add_stacks(model, from, symbolize, group);
   add_kernel(model, from, symbolize);
+  add_account(model, from, symbolize);
   add_processors(model, from);
   return model;
 }

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "process/registry_view.h"
+#include "render/account.h"
+#include "session/delays.h"
 #include "session/snapshot.h"
 #include "symbol/symbolizer.h"
 
@@ -23,16 +25,25 @@ struct ParkedFibers {
   uint64_t oldest_ns = 0;  // how long the one parked longest has been so
 };
 
+// Waits of parked fibers so far, counted from the attach at the earliest.
+struct OpenWaitSum {
+  uint64_t entry = 0;  // spawned function; 0: the main fiber
+  uint8_t reason = 0;  // FIBERPROF_REASON_*
+  uint64_t total_ns = 0;
+};
+
 // How many fibers are in which state right now, from the registry.
 struct FiberCensus {
   uint64_t running = 0, runnable = 0, blocking = 0, parked = 0, torn = 0;
   std::vector<ParkedFibers> parked_by;  // most first
+  std::vector<OpenWaitSum> open;        // one for each function and reason
   bool complete = true;                 // false: there were more fibers than were looked at
   uint64_t total() const { return running + runnable + blocking + parked; }
 };
 
-// Counts fibers; torn entries are not counted as fibers. Errors as RegistryView::fibers.
-Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint64_t limit);
+// Counts fibers; torn entries are not counted as fibers. `clock_ns`: the process's coarse clock; waits count from
+// `attached_ns`. Errors as RegistryView::fibers.
+Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint64_t attached_ns, uint64_t limit);
 
 struct TopStack {
   std::string key;  // the same stack keeps its key from one refresh to the next
@@ -79,6 +90,9 @@ struct TopModel {
   std::vector<TopProcessor> processors;
   std::vector<TopStack> stacks;  // longest total first
   uint64_t blocked_ns = 0, queued_ns = 0, waits = 0;
+  Account account;
+  DelayPercentiles delays;            // of queued fibers after a wait, within the interval
+  uint64_t steals = 0;                // within the interval
   std::vector<TopKernelWait> kernel;  // those of fibers first, longest first; idleness is not in it
   uint64_t idle_ns = 0;               // workers without a fiber, asleep: healthy
   uint64_t handoffs = 0, overruns = 0, worker_starts = 0;
@@ -108,6 +122,7 @@ class TopBuilder {
   };
   void add_stacks(TopModel& model, const Snapshot& base, const Symbolize& symbolize, Group group) const;
   void add_kernel(TopModel& model, const Snapshot& base, const Symbolize& symbolize) const;
+  void add_account(TopModel& model, const Snapshot& base, const Symbolize& symbolize) const;  // top_account.cpp
   void add_processors(TopModel& model, const Snapshot& base) const;
   const Snapshot& base(bool since_start) const;
 
@@ -117,7 +132,7 @@ class TopBuilder {
   Snapshot first_, previous_, latest_;
   bool any_ = false;
   std::optional<RegistrySummary> first_summary_, previous_summary_, summary_;
-  std::optional<FiberCensus> census_;
+  std::optional<FiberCensus> first_census_, previous_census_, census_;
   std::map<std::pair<uint32_t, uint32_t>, History> history_;  // by pid, processor
 };
 

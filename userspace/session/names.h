@@ -11,6 +11,9 @@
 
 namespace fiberprof {
 
+// What stands for the function of a process's first fiber, which was not spawned.
+inline constexpr const char* kMainFiber = "main";
+
 // "chan receive"; "reason 77" for one this build does not know.
 std::string reason_name(uint8_t reason);
 // The reverse, also accepting "chan_recv", "CHAN_RECV" and "chan-receive".

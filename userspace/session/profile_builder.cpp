@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <span>
 
+#include "session/delays.h"
 #include "session/names.h"
 
 namespace fiberprof {
@@ -80,10 +81,12 @@ void ProfileBuilder::add(const Snapshot& snapshot) {
   add_blocked(snapshot);
   add_off_cpu(snapshot);
   add_queues(snapshot);
+  add_queued(snapshot);
   for (const auto& [pid, counters] : snapshot.counters) {
     profile_.counters["handoffs"] += counters.handoffs;
     profile_.counters["worker_starts"] += counters.worker_starts;
     profile_.counters["overruns"] += counters.overruns;
+    profile_.counters["fiber_us"] += counters.fiber_us;
   }
   for (const auto& [cause, events] : named_losses(snapshot.losses)) profile_.losses[cause] += events;
 }
@@ -146,6 +149,17 @@ void ProfileBuilder::add_queues(const Snapshot& snapshot) {
   }
 }
 
+void ProfileBuilder::add_queued(const Snapshot& snapshot) {
+  for (const QueuedEntry& entry : snapshot.queued) {
+    const std::string site = entry.fiber_entry ? function_name(entry.pid, entry.fiber_entry) : kMainFiber;
+    profile_.queued.push_back({entry.pid, names_[entry.pid], site, entry.total_ns});
+  }
+  for (const auto& [pid, histogram] : snapshot.delays) {
+    const DelayPercentiles at = percentiles(histogram);
+    profile_.delays.push_back({pid, at.count, at.p50_ns, at.p99_ns, at.p999_ns});
+  }
+}
+
 void ProfileBuilder::add_open(uint32_t pid, uint8_t reason, const std::string& name, uint64_t entry,
                               const std::vector<uint64_t>& stack, const OpenWaits& waits) {
   Sample sample;
@@ -168,6 +182,7 @@ std::map<std::string, uint64_t> named_losses(const Losses& losses) {
       {"stack map full", losses.stack_map_full},
       {"worker map full", losses.worker_map_full},
       {"queue map full", losses.queue_map_full},
+      {"queued map full", losses.queued_map_full},
       {"stack not readable", losses.stack_walk_failed},
       {"stack truncated", losses.stack_truncated},
       {"stack hash collision", losses.stack_hash_collision},

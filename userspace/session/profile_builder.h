@@ -39,6 +39,7 @@ class ProfileBuilder {
   void add_blocked(const Snapshot& snapshot);
   void add_off_cpu(const Snapshot& snapshot);
   void add_queues(const Snapshot& snapshot);
+  void add_queued(const Snapshot& snapshot);
 
   std::map<uint32_t, std::unique_ptr<ProcessSymbols>>& symbols_;
   std::map<uint32_t, std::string> names_;

@@ -16,6 +16,7 @@ static_assert(FP_PREEMPTED == static_cast<int>(OffCpuCause::preempted) &&
               FP_FUTEX == static_cast<int>(OffCpuCause::futex) && FP_POLL == static_cast<int>(OffCpuCause::poll) &&
               FP_SYSCALL == static_cast<int>(OffCpuCause::syscall) &&
               FP_FAULT == static_cast<int>(OffCpuCause::fault) && FP_DISK == static_cast<int>(OffCpuCause::disk));
+static_assert(FP_DELAY_BUCKETS == std::tuple_size_v<DelayHistogram>);
 static_assert(FP_DEPTH_BUCKETS == std::tuple_size_v<decltype(QueueEntry::depth_log2)>);
 
 namespace {
@@ -51,7 +52,7 @@ Result<Snapshot> SnapshotReader::read() {
   snapshot.time_ns = monotonic_ns();
   snapshot.attached_ns = skeleton_.bss->attached_ns;
   for (const auto part : {&SnapshotReader::read_blocked, &SnapshotReader::read_off_cpu, &SnapshotReader::read_queues,
-                          &SnapshotReader::read_losses})
+                          &SnapshotReader::read_queued, &SnapshotReader::read_losses})
     if (auto done = (this->*part)(snapshot); !done) return tl::unexpected(done.error());
   if (auto done = read_stacks(snapshot); !done) return tl::unexpected(done.error());
   return snapshot;
@@ -124,9 +125,21 @@ Result<void> SnapshotReader::read_queues(Snapshot& snapshot) const {
   std::sort(snapshot.queues.begin(), snapshot.queues.end(), [](const QueueEntry& a, const QueueEntry& b) {
     return std::tie(a.pid, a.processor) < std::tie(b.pid, b.processor);
   });
-  return read_map<uint32_t, fp_counters>(
-      skeleton_.maps.counters, 1, [&](const uint32_t& tgid, const fp_counters* value) {
-        snapshot.counters[tgid] = {value->handoffs, value->worker_starts, value->overruns};
+  return read_map<uint32_t,
+                  fp_counters>(skeleton_.maps.counters, 1, [&](const uint32_t& tgid, const fp_counters* value) {
+    snapshot.counters[tgid] = {value->handoffs, value->worker_starts, value->overruns, value->fibers, value->fiber_us};
+  });
+}
+
+Result<void> SnapshotReader::read_queued(Snapshot& snapshot) const {
+  auto done = read_map<fp_queued_key, fp_queued_value>(
+      skeleton_.maps.queued, 1, [&](const fp_queued_key& key, const fp_queued_value* value) {
+        snapshot.queued.push_back({key.tgid, key.fiber_entry, value->total_ns, value->samples});
+      });
+  if (!done) return done;
+  return read_map<uint32_t, fp_delay_value>(
+      skeleton_.maps.delays, 1, [&](const uint32_t& tgid, const fp_delay_value* value) {
+        std::copy(std::begin(value->count), std::end(value->count), snapshot.delays[tgid].begin());
       });
 }
 
@@ -144,6 +157,7 @@ Result<void> SnapshotReader::read_losses(Snapshot& snapshot) const {
   losses.stack_map_full = total[FP_LOST_STACKS_FULL];
   losses.worker_map_full = total[FP_LOST_WORKERS_FULL] + workers_not_added_;
   losses.queue_map_full = total[FP_LOST_QUEUES_FULL];
+  losses.queued_map_full = total[FP_LOST_QUEUED_FULL];
   losses.stack_walk_failed = total[FP_LOST_STACK_WALK];
   losses.stack_truncated = total[FP_LOST_STACK_TRUNCATED];
   losses.stack_hash_collision = total[FP_LOST_STACK_COLLISION];

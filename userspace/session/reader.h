@@ -23,6 +23,7 @@ class SnapshotReader {
   Result<void> read_blocked(Snapshot& snapshot) const;
   Result<void> read_off_cpu(Snapshot& snapshot) const;
   Result<void> read_queues(Snapshot& snapshot) const;
+  Result<void> read_queued(Snapshot& snapshot) const;
   Result<void> read_losses(Snapshot& snapshot) const;
   Result<void> read_stacks(Snapshot& snapshot);
   void read_leaf(Snapshot& snapshot, StackId id);

@@ -28,16 +28,18 @@ uint64_t unix_ns() {
 
 // What a program itself has counted: waits begun, fibers created.
 struct OwnCounts {
-  uint64_t waits = 0, fibers = 0;
+  uint64_t waits = 0, fibers = 0, steals = 0;
 };
 
 // False, and `counts` as before, when the process cannot be read any more.
 bool own_counts(RegistryView& registry, OwnCounts& counts) {
   const auto summary = registry.summary();
   if (!summary) return false;
-  counts = {0, summary->fibers_created};
-  for (const ProcessorInfo& processor : summary->processors)
+  counts = {0, summary->fibers_created, 0};
+  for (const ProcessorInfo& processor : summary->processors) {
+    counts.steals += processor.steals;
     for (const uint64_t parks : processor.parks) counts.waits += parks;
+  }
   return true;
 }
 
@@ -166,6 +168,7 @@ Result<Profile> Recorder::finish() {
   for (const auto& [pid, entry] : s.watched) {
     if (!entry.current) continue;
     profile.counters["fibers_created"] += entry.last.fibers - std::min(entry.first.fibers, entry.last.fibers);
+    profile.counters["steals"] += entry.last.steals - std::min(entry.first.steals, entry.last.steals);
     profile.counters["waits_begun"] += entry.last.waits - std::min(entry.first.waits, entry.last.waits);
   }
   for (const BlockedEntry& entry : snapshot->blocked) {

@@ -261,6 +261,8 @@ Result<void> Session::attach() {
     if (s.options.off_cpu)
       for (const FiberProcess& process : s.options.processes) s.add_workers(process);
     if (auto done = s.attach_probes("proc_sample", programs.on_proc_sample, false); !done) return done;
+    if (auto done = s.attach_probes("queue_sample", programs.on_queue_sample, false); !done) return done;
+    if (auto done = s.attach_probes("fibers_sample", programs.on_fibers_sample, false); !done) return done;
     if (auto done = s.attach_probes("handoff", programs.on_handoff, false); !done) return done;
     if (auto done = s.attach_probes("overrun", programs.on_overrun, false); !done) return done;
     s.skeleton->bss->attached_ns = monotonic_ns();

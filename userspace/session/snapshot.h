@@ -70,11 +70,26 @@ struct QueueEntry {
   std::array<uint64_t, 20> depth_log2{};  // bucket 0: depth 0; bucket i: depth in [2^(i-1), 2^i)
 };
 
+// Fibers that were runnable and had no processor, by spawned function, from the monitor's ticks: their number over
+// time.
+struct QueuedEntry {
+  uint32_t pid = 0;
+  uint64_t fiber_entry = 0;  // 0: the main fiber
+  uint64_t total_ns = 0;
+  uint64_t samples = 0;
+};
+
+// How long fibers were runnable after a wait before they ran; weighted when sampled. Bucket 4e + f counts from
+// (4 + f) * 2^(e-2) ns on; below 4 ns, bucket i counts i ns.
+using DelayHistogram = std::array<uint64_t, 4 * kHistogramBuckets>;
+
 // Per process: things that are only counted.
 struct ProcessCounters {
   uint64_t handoffs = 0;
   uint64_t worker_starts = 0;
   uint64_t overruns = 0;
+  uint64_t fibers = 0;    // that existed at the last tick
+  uint64_t fiber_us = 0;  // their number over time: what all fibers lived together, in microseconds
 };
 
 // Events that could not be recorded, by cause. Zero everywhere is the normal case, and it is always printed when not.
@@ -88,6 +103,7 @@ struct Losses {
   uint64_t user_memory_fault = 0;
   uint64_t worker_map_full = 0;
   uint64_t queue_map_full = 0;
+  uint64_t queued_map_full = 0;
   uint64_t map_busy = 0;           // the kernel refused an insertion for another reason than a full map
   uint64_t scratch_preempted = 0;  // stack not taken: preempted by other fibers' events too often meanwhile
   uint64_t leaf_missing = 0;       // the inner end of a worker's stack was not kept: callers of libc may be missing
@@ -95,7 +111,7 @@ struct Losses {
   // Of all these, what was lost. stack_truncated, leaf_missing and clipped are not: those events are recorded.
   uint64_t total() const {
     return blocked_map_full + offcpu_map_full + stack_map_full + stack_walk_failed + stack_hash_collision +
-           user_memory_fault + worker_map_full + queue_map_full + map_busy + scratch_preempted;
+           user_memory_fault + worker_map_full + queue_map_full + queued_map_full + map_busy + scratch_preempted;
   }
 };
 
@@ -105,6 +121,8 @@ struct Snapshot {
   std::vector<BlockedEntry> blocked;
   std::vector<OffCpuEntry> off_cpu;
   std::vector<QueueEntry> queues;
+  std::vector<QueuedEntry> queued;
+  std::unordered_map<uint32_t, DelayHistogram> delays;     // by pid
   std::unordered_map<uint32_t, ProcessCounters> counters;  // by pid
   Losses losses;
   // Instruction addresses, innermost first, of every stack named above. Kernel stacks hold kernel addresses.

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Time that fibers are queued, how many fibers there are, and how long they are queued after a wait.
+#include "session/delays.h"
+
+#include "fixture.h"
+
+namespace fiberprof::test {
+namespace {
+
+TEST_F(SessionTest, QueueSamplesAddUpByEntryAndFibersOverTime) {
+  const auto target = start_target();
+  auto session = Session::start(options_for(*target));
+  ASSERT_TRUE(session) << session.error().message();
+  ASSERT_EQ(target->ask("queued 4096 7 1000000 30"), "ok");
+  ASSERT_EQ(target->ask("queued 8192 1 500000 2"), "ok");
+  ASSERT_EQ(target->ask("fibers 250 1000000 40"), "ok");
+  ASSERT_EQ(target->ask("fibers 90 2000000 1"), "ok");
+  const auto snapshot = session->snapshot();
+  ASSERT_TRUE(snapshot) << snapshot.error().message();
+  ASSERT_EQ(snapshot->queued.size(), 2u);
+  for (const QueuedEntry& entry : snapshot->queued) {
+    EXPECT_EQ(entry.pid, static_cast<uint32_t>(target->pid()));
+    const bool first = entry.fiber_entry == 4096;
+    EXPECT_EQ(entry.fiber_entry, first ? 4096u : 8192u);
+    EXPECT_EQ(entry.samples, first ? 30u : 2u);
+    EXPECT_EQ(entry.total_ns, first ? 30u * 7 * 1'000'000 : 2u * 500'000);
+  }
+  const auto& counters = snapshot->counters.at(static_cast<uint32_t>(target->pid()));
+  EXPECT_EQ(counters.fibers, 90u);
+  EXPECT_EQ(counters.fiber_us, 250u * 40 * 1000 + 90u * 2000);
+  EXPECT_EQ(snapshot->losses.total(), 0u);
+}
+
+TEST_F(SessionTest, DelaysAfterAWaitAreCountedByTheirWeight) {
+  const auto target = start_target();
+  auto session = Session::start(options_for(*target, Tier::sampled));
+  ASSERT_TRUE(session) << session.error().message();
+  // 980 of 1000 were queued for 2 us, the others for 1 ms
+  ASSERT_EQ(target->ask("sampled 98 2 3000 2000 1 10"), "fired 98");
+  ASSERT_EQ(target->ask("sampled 20 2 3000 1000000 1 1"), "fired 20");
+  const auto snapshot = session->snapshot();
+  ASSERT_TRUE(snapshot) << snapshot.error().message();
+  const auto delays = percentiles(snapshot->delays.at(static_cast<uint32_t>(target->pid())));
+  EXPECT_EQ(delays.count, 1000u);
+  EXPECT_NEAR(static_cast<double>(delays.p50_ns), 2000, 0.25 * 2000);
+  EXPECT_NEAR(static_cast<double>(delays.p99_ns), 1e6, 0.25e6);
+  EXPECT_NEAR(static_cast<double>(delays.p999_ns), 1e6, 0.25e6);
+}
+
+// --- the histogram itself: what the kernel side puts into a bucket must be what percentiles() takes it for ----------
+
+TEST(Delays, APercentileLiesInItsBucket) {
+  for (uint64_t value = 0; value < 4; ++value) {
+    DelayHistogram histogram{};
+    histogram[value] = 5;
+    EXPECT_EQ(percentiles(histogram).p50_ns, value);
+  }
+  for (int exponent = 2; exponent < 40; ++exponent) {
+    for (uint64_t fraction = 0; fraction < 4; ++fraction) {
+      DelayHistogram histogram{};
+      histogram[static_cast<size_t>(4 * exponent) + fraction] = 7;
+      const uint64_t start = (4 + fraction) << exponent >> 2, end = (5 + fraction) << exponent >> 2;
+      const uint64_t middle = percentiles(histogram).p50_ns;
+      EXPECT_GE(middle, start);
+      EXPECT_LT(middle, end) << exponent << "/" << fraction;
+    }
+  }
+}
+
+TEST(Delays, OfNothingAreNothingAndDifferencesForgetThePast) {
+  EXPECT_EQ(percentiles(DelayHistogram{}).count, 0u);
+  DelayHistogram before{}, now{};
+  before[20] = 5;
+  now[20] = 5;
+  now[80] = 3;
+  EXPECT_EQ(percentiles(difference(now, before)).count, 3u);
+}
+
+}  // namespace
+}  // namespace fiberprof::test
