@@ -64,6 +64,15 @@ TEST(XmlEscape, LeavesNoMarkup) {
   EXPECT_EQ(xml_escape("</text><script>"), "&lt;/text&gt;&lt;script&gt;");
 }
 
+TEST(Fit, OrCutsTheBeginning) {
+  EXPECT_EQ(fit_end("abcdef", 6), "abcdef");
+  EXPECT_EQ(fit_end("abcdef", 5), "…cdef");
+  EXPECT_EQ(fit_end("xäöüß", 4), "…öüß");
+  EXPECT_EQ(fit_end("日本語", 5), "…本語");
+  EXPECT_EQ(fit_end("日本語", 4), "…語");
+  EXPECT_EQ(fit_end("abc", 0), "");
+}
+
 TEST(Fit, CutsByColumnsNotBytes) {
   EXPECT_EQ(fit("abcdef", 6), "abcdef");
   EXPECT_EQ(fit("abcdef", 5), "abcd…");

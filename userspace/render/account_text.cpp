@@ -52,7 +52,8 @@ std::vector<std::string> account_text(const Account& account, size_t rows, const
   const size_t shown = rows == 0 ? account.rows.size() : std::min(rows, account.rows.size());
   for (size_t i = 0; i < shown; ++i) {
     const AccountRow& row = account.rows[i];
-    std::string name = row.site.empty() ? "(unknown)" : display_name(row.site);
+    std::string name =
+        row.site.empty() ? "(unknown)" : fit_end(display_name(row.site), columns > 94 ? columns - 62 : 32);
     if (several) name += "  " + sanitize(row.process) + " (" + std::to_string(row.pid) + ")";
     table.add(cells(name, row, all));
   }
@@ -63,7 +64,7 @@ std::vector<std::string> account_text(const Account& account, size_t rows, const
     if (sum && shown < account.rows.size()) {
       lines.push_back(style.dim("  … " + std::to_string(account.rows.size() - shown) + " more; -n 0 shows all"));
     }
-    lines.push_back("  " + fit(table.row(i), columns > 24 ? columns - 2 : 24));
+    lines.push_back("  " + table.row(i));
     const AccountRow& row = sum ? account.total : account.rows[i];
     std::string parts;
     for (const auto& [name, ns] : largest_parts(row)) {

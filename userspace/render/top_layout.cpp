@@ -51,18 +51,25 @@ std::string depth(double value) {
 
 std::string number(uint64_t value) { return value < 10'000 ? std::to_string(value) : format_count(value); }
 
-// Recent queue depths, the newest last. The scale goes up with the deepest of them, but a depth below one stays low:
-// an almost empty queue must not look like a mountain.
+// The last minute's queue depths, the newest last; several in one column when there are more than columns. The scale
+// goes up with the deepest of them, but a depth below one stays low: an almost empty queue must not look like a
+// mountain.
 std::string history_bar(const std::vector<double>& history, size_t columns) {
   static constexpr const char* kBlocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
-  const size_t used = std::min(columns, history.size());
-  const auto first = history.end() - static_cast<std::ptrdiff_t>(used);
-  double top = 8;
-  for (auto value = first; value != history.end(); ++value) top = std::max(top, *value);
-  std::string text(columns - used, ' ');
-  for (auto value = first; value != history.end(); ++value) {
-    text += kBlocks[std::min<size_t>(static_cast<size_t>(*value / top * 7.999), 7)];
+  if (columns == 0) return {};
+  const size_t each = (history.size() + columns - 1) / columns;
+  std::vector<double> means;  // newest first, so that a column that is not full yet is the oldest
+  for (size_t end = history.size(); end != 0; end -= std::min(each, end)) {
+    const size_t begin = end - std::min(each, end);
+    double sum = 0;
+    for (size_t i = begin; i < end; ++i) sum += history[i];
+    means.push_back(sum / static_cast<double>(end - begin));
   }
+  double top = 8;
+  for (const double mean : means) top = std::max(top, mean);
+  std::string text(columns - means.size(), ' ');
+  for (auto mean = means.rbegin(); mean != means.rend(); ++mean)
+    text += kBlocks[std::min<size_t>(static_cast<size_t>(*mean / top * 7.999), 7)];
   return text;
 }
 
@@ -200,7 +207,8 @@ class Layout {
            Role::dim});
     }
     if (model_.steals != 0) add({"   " + rate(model_.steals, model_.interval_ns) + " steals/s", Role::dim});
-    const size_t cell = 38, across = std::max<size_t>(1, columns_ / cell);
+    const size_t cell = 38, across = std::clamp<size_t>(columns_ / cell, 1, model_.processors.size());
+    const size_t bar = 8 + std::min<size_t>(columns_ / across - std::min(cell, columns_ / across), 52);
     // The deepest are the ones to look at when not all fit.
     std::vector<size_t> order(model_.processors.size());
     std::iota(order.begin(), order.end(), size_t{0});
@@ -217,7 +225,7 @@ class Layout {
       const TopProcessor& each = model_.processors[order[i]];
       add({pad("P" + std::to_string(each.index), 4, Align::right) + " ", Role::dim});
       add({pad(each.state, 8), each.state == "running" ? Role::normal : Role::dim});
-      add({" " + history_bar(each.history, 8), Role::bar});
+      add({" " + history_bar(each.history, bar), Role::bar});
       add({pad(depth(each.mean_depth), 6, Align::right), each.mean_depth >= 1 ? Role::bold : Role::normal});
       add({pad(format_share(static_cast<uint64_t>(each.idle * 1000), 1000), 6, Align::right) + " idle ", Role::dim});
     }

@@ -15,7 +15,9 @@
 namespace fiberprof {
 namespace {
 
-constexpr size_t kHistory = 120;  // refreshes of queue depth kept for the sparkline
+// Of queue depth, for the sparkline: a minute, unless refreshes come so often that it would be more than these.
+constexpr uint64_t kHistoryNs = 60'000'000'000;
+constexpr size_t kMostHistory = 600;
 
 // Counters only grow, but two reads of per-CPU values may cross: never go below zero.
 uint64_t since(uint64_t now, uint64_t before) { return now > before ? now - before : 0; }
@@ -131,7 +133,9 @@ void TopBuilder::update(Snapshot snapshot, std::optional<RegistrySummary> summar
     if (ticks == 0) continue;
     std::deque<double>& means = history_[{queue.pid, queue.processor}].means;
     means.push_back(static_cast<double>(since(queue.depth_sum, last.depth_sum)) / static_cast<double>(ticks));
-    if (means.size() > kHistory) means.pop_front();
+    const uint64_t interval = std::max<uint64_t>(since(latest_.time_ns, previous_.time_ns), 1);
+    const size_t most = std::clamp<size_t>(kHistoryNs / interval, 1, kMostHistory);
+    while (means.size() > most) means.pop_front();
   }
 }
 

@@ -12,6 +12,8 @@
 namespace fiberprof {
 namespace {
 
+constexpr size_t kNameColumns = 36;
+
 // Time of fibers within an interval as a number of fibers.
 std::string fibers(uint64_t ns, uint64_t interval_ns) {
   if (interval_ns == 0) return "0";
@@ -61,7 +63,8 @@ std::vector<Line> time_lines(const TopModel& model, size_t rows) {
           {pad(ns == 0 ? "" : format_share(ns, row.total()), 8, Align::right), much ? Role::normal : Role::dim, ""});
     }
     line.spans.push_back(
-        {"  " + (row.site.empty() ? std::string("(unknown)") : display_name(row.site)), Role::normal, ""});
+        {"  " + (row.site.empty() ? std::string("(unknown)") : fit_end(display_name(row.site), kNameColumns)),
+         Role::normal, ""});
     for (const auto& [name, ns] : largest_parts(row)) {
       line.spans.push_back({"  " + sanitize(name), Role::reason, name});
       line.spans.push_back({" " + format_share(ns, row.total()), Role::dim, ""});

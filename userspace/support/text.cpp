@@ -166,6 +166,16 @@ std::string fit(std::string_view text, size_t columns) {
   return clean + "…";
 }
 
+std::string fit_end(std::string_view text, size_t columns) {
+  std::string clean = sanitize(text);
+  if (columns == 0) return {};
+  size_t width = display_width(clean);
+  if (width <= columns) return clean;
+  size_t at = 0;
+  while (width > columns - 1) width -= width_of(decode(clean, at));
+  return "…" + clean.substr(at);
+}
+
 std::string format_count(uint64_t count) {
   char buffer[32];
   if (count < 1000) {

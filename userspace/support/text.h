@@ -23,6 +23,8 @@ size_t display_width(std::string_view text);
 
 // Sanitized text cut to at most `columns`, its end marked by "…" when something was cut.
 std::string fit(std::string_view text, size_t columns);
+// The same, but what is cut is the beginning: of a nested name, the end tells.
+std::string fit_end(std::string_view text, size_t columns);
 
 // For people, at most 5 columns: "0", "999", "1.23k", "12.3k", "123k", "1.23M" …
 std::string format_count(uint64_t count);
