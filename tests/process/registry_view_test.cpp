@@ -108,6 +108,35 @@ TEST_F(OwnRegistry, SkipsFreeAndDeadSlotsAndStopsAtTheLimit) {
   EXPECT_EQ(seen, 4u);
 }
 
+TEST_F(OwnRegistry, AGlanceSeesTheSameFibers) {
+  fill(10);
+  store.slabs[0][2].state = FIBERPROF_FIBER_FREE;
+  store.slabs[0][4].sequence |= 1;
+  auto view = open();
+  ASSERT_TRUE(view);
+  std::vector<FiberInfo> whole;
+  std::vector<FiberGlance> glances;
+  const auto torn = (*view)->fibers([&](const FiberInfo& fiber) { whole.push_back(fiber); }, UINT64_MAX);
+  const auto rewritten = (*view)->glance([&](const FiberGlance& fiber) { glances.push_back(fiber); }, UINT64_MAX);
+  ASSERT_TRUE(torn);
+  ASSERT_TRUE(rewritten);
+  EXPECT_EQ(*torn, 1u);
+  EXPECT_EQ(*rewritten, 1u);
+  ASSERT_EQ(glances.size(), 8u);
+  ASSERT_EQ(whole.size(), 8u);
+  for (size_t i = 0; i < whole.size(); ++i) {
+    EXPECT_EQ(glances[i].state, whole[i].state);
+    EXPECT_EQ(glances[i].since_ns, whole[i].since_ns);
+    EXPECT_EQ(glances[i].entry, whole[i].entry);
+    if (whole[i].state == FIBERPROF_FIBER_PARKED) {
+      EXPECT_EQ(glances[i].reason, whole[i].reason);
+    }
+  }
+  uint64_t seen = 0;
+  EXPECT_TRUE((*view)->glance([&](const FiberGlance&) { ++seen; }, 4));
+  EXPECT_EQ(seen, 4u);
+}
+
 TEST_F(OwnRegistry, CountsASlotThatIsBeingRewrittenAsTorn) {
   fill(10);
   store.slabs[0][7].sequence = 5;

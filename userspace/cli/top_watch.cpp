@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "cli/top_watch.h"
 
+#include <time.h>
+
 #include <utility>
 
 #include "process/target.h"
@@ -8,8 +10,16 @@
 namespace fiberprof {
 namespace {
 
-// Reading a million fibers takes some 50 ms; what lies beyond is counted as "more".
+// Reading a million fibers takes a fifth of a second; what lies beyond is counted as "more".
 constexpr uint64_t kMaxFibers = 1'000'000;
+// With very many fibers they are counted more rarely than all the rest is read, so that it takes one CPU's hundredth.
+constexpr uint64_t kCensusShare = 100;
+
+uint64_t cpu_ns() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+}
 constexpr size_t kMaxKnown = 50'000;  // stacks; then the memory is given back and filled anew
 
 Result<FiberProcess> choose(const std::string& target) {
@@ -62,9 +72,12 @@ Result<void> TopWatch::refresh() {
   std::optional<FiberCensus> census;
   if (registry_ && alive()) {
     if (auto read = registry_->summary()) summary = std::move(*read);
-    if (summary) {
+    if (summary && snapshot->time_ns >= next_census_ns_) {
+      const uint64_t start = cpu_ns();
       if (auto counted = take_census(*registry_, summary->clock_ns, snapshot->attached_ns, kMaxFibers))
         census = std::move(*counted);
+      // It may come a little early: the cost is never the same twice, and every other refresh is not what is meant.
+      next_census_ns_ = snapshot->time_ns + (cpu_ns() - start) * kCensusShare * 3 / 4;
     }
   }
   builder_.update(std::move(*snapshot), std::move(summary), std::move(census));

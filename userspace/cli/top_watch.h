@@ -40,6 +40,7 @@ class TopWatch {
   bool all_frames_;
   std::unique_ptr<RegistryView> registry_;                       // null: none, or not readable
   std::map<uint32_t, std::unique_ptr<ProcessSymbols>> symbols_;  // empty: not readable
+  uint64_t next_census_ns_ = 0;                                  // not before
   StackCompleter completer_;
   std::map<std::vector<uint64_t>, std::vector<Frame>> known_;  // stacks already symbolized
 };

@@ -26,6 +26,7 @@ class View final : public RegistryView {
   Result<void> load();
   Result<RegistrySummary> summary() override;
   Result<uint64_t> fibers(const std::function<void(const FiberInfo&)>& visit, uint64_t limit) override;
+  Result<uint64_t> glance(const std::function<void(const FiberGlance&)>& visit, uint64_t limit) override;
   std::vector<uint64_t> stack(const FiberInfo& fiber, size_t max_frames) override;
 
  private:
@@ -34,6 +35,9 @@ class View final : public RegistryView {
   template <class Visit>
   Result<void> each_behind(uint64_t array, uint32_t count, uint32_t size, Visit visit);
   uint64_t entry_of(uint64_t fiber) const;
+  // Calls visit(address, count) for runs of fiber slots; ends when it returns a failure.
+  Result<void> each_run(const std::function<Result<void>(uint64_t, size_t)>& visit);
+  bool is_live(const char* slot) const;
   FiberInfo fiber_of(const char* slot, uint64_t address) const;
   bool read_stable(uint64_t address, std::vector<char>& slot, bool& switching);
 
@@ -182,8 +186,8 @@ bool View::read_stable(uint64_t address, std::vector<char>& slot, bool& switchin
   return layout_.number(slot.data(), FIBERPROF_FIELD_fiber_sequence) % 2 == 0;
 }
 
-Result<uint64_t> View::fibers(const std::function<void(const FiberInfo&)>& visit, uint64_t limit) {
-  if (auto loaded = load(); !loaded) return tl::unexpected(loaded.error());
+Result<void> View::each_run(const std::function<Result<void>(uint64_t, size_t)>& visit) {
+  if (auto loaded = load(); !loaded) return loaded;
   const fiberprof_registry& head = layout_.head;
   std::vector<uint64_t> slabs(head.fibers_per_slab == 0 ? 0 : head.fiber_slab_count);
   if (!slabs.empty()) {
@@ -191,47 +195,89 @@ Result<uint64_t> View::fibers(const std::function<void(const FiberInfo&)>& visit
         memory_->read(head.fiber_slabs, {reinterpret_cast<char*>(slabs.data()), slabs.size() * sizeof(uint64_t)});
     if (status != ReadStatus::ok) return error(status);
   }
-  const size_t slot_size = head.fiber_size;
-  const size_t per_chunk = std::max<size_t>(1, kChunkBytes / slot_size);
-  std::vector<char> first(per_chunk * slot_size), second(first.size()), single(slot_size);
+  const size_t per_run = std::max<size_t>(1, kChunkBytes / head.fiber_size);
   std::unordered_set<uint64_t> seen_slabs;
-  uint64_t torn = 0, visited = 0;
   for (const uint64_t slab : slabs) {
     if (!seen_slabs.insert(slab).second) continue;  // a lie: slabs never repeat
-    for (size_t begin = 0; begin < head.fibers_per_slab; begin += per_chunk) {
-      const size_t count = std::min<size_t>(per_chunk, head.fibers_per_slab - begin);
-      const uint64_t chunk = slab + begin * slot_size;
-      // An entry that is the same in two reads, one after the other, was not torn in either: whatever rewrites a slot
-      // changes its sequence or its switches for good.
-      for (auto* bytes : {&first, &second}) {
-        const ReadStatus status = memory_->read(chunk, {bytes->data(), count * slot_size});
-        if (status != ReadStatus::ok) return error(status);
-      }
-      for (size_t i = 0; i < count; ++i) {
-        const char* slot = second.data() + i * slot_size;
-        const uint64_t address = chunk + i * slot_size;
-        bool switching = false;
-        const uint64_t sequence = layout_.number(slot, FIBERPROF_FIELD_fiber_sequence);
-        if (sequence % 2 != 0 || std::memcmp(first.data() + i * slot_size, slot, slot_size) != 0) {
-          if (!read_stable(address, single, switching)) {
-            ++torn;
-            continue;
-          }
-          slot = single.data();
-        }
-        const uint64_t state = layout_.number(slot, FIBERPROF_FIELD_fiber_state);
-        if (state == FIBERPROF_FIBER_FREE || state >= FIBERPROF_FIBER_DEAD ||
-            layout_.number(slot, FIBERPROF_FIELD_fiber_id) == 0)
-          continue;
-        if (visited == limit) return torn;
-        ++visited;
-        FiberInfo info = fiber_of(slot, address);
-        if (switching) info.sp = 0;
-        visit(info);
-      }
+    for (size_t begin = 0; begin < head.fibers_per_slab; begin += per_run) {
+      const size_t count = std::min<size_t>(per_run, head.fibers_per_slab - begin);
+      if (auto done = visit(slab + begin * head.fiber_size, count); !done) return done;
     }
   }
+  return {};
+}
+
+bool View::is_live(const char* slot) const {
+  const uint64_t state = layout_.number(slot, FIBERPROF_FIELD_fiber_state);
+  return state != FIBERPROF_FIBER_FREE && state < FIBERPROF_FIBER_DEAD &&
+         layout_.number(slot, FIBERPROF_FIELD_fiber_id) != 0;
+}
+
+Result<uint64_t> View::fibers(const std::function<void(const FiberInfo&)>& visit, uint64_t limit) {
+  std::vector<char> first, second, single;
+  uint64_t torn = 0, visited = 0;
+  auto done = each_run([&](uint64_t address, size_t count) -> Result<void> {
+    if (visited == limit) return {};
+    const size_t slot_size = layout_.head.fiber_size;
+    single.resize(slot_size);
+    // An entry that is the same in two reads, one after the other, was not torn in either: whatever rewrites a slot
+    // changes its sequence or its switches for good.
+    for (auto* bytes : {&first, &second}) {
+      bytes->resize(count * slot_size);
+      const ReadStatus status = memory_->read(address, *bytes);
+      if (status != ReadStatus::ok) return error(status);
+    }
+    for (size_t i = 0; i < count && visited < limit; ++i) {
+      const char* slot = second.data() + i * slot_size;
+      bool switching = false;
+      const uint64_t sequence = layout_.number(slot, FIBERPROF_FIELD_fiber_sequence);
+      if (sequence % 2 != 0 || std::memcmp(first.data() + i * slot_size, slot, slot_size) != 0) {
+        if (!read_stable(address + i * slot_size, single, switching)) {
+          ++torn;
+          continue;
+        }
+        slot = single.data();
+      }
+      if (!is_live(slot)) continue;
+      ++visited;
+      FiberInfo info = fiber_of(slot, address + i * slot_size);
+      if (switching) info.sp = 0;
+      visit(info);
+    }
+    return {};
+  });
+  if (!done) return tl::unexpected(done.error());
   return torn;
+}
+
+Result<uint64_t> View::glance(const std::function<void(const FiberGlance&)>& visit, uint64_t limit) {
+  std::vector<char> slots;
+  uint64_t rewritten = 0, visited = 0;
+  auto done = each_run([&](uint64_t address, size_t count) -> Result<void> {
+    if (visited == limit) return {};
+    const size_t slot_size = layout_.head.fiber_size;
+    slots.resize(count * slot_size);
+    const ReadStatus status = memory_->read(address, slots);
+    if (status != ReadStatus::ok) return error(status);
+    for (size_t i = 0; i < count && visited < limit; ++i) {
+      const char* slot = slots.data() + i * slot_size;
+      if (layout_.number(slot, FIBERPROF_FIELD_fiber_sequence) % 2 != 0) {
+        ++rewritten;
+        continue;
+      }
+      if (!is_live(slot)) continue;
+      ++visited;
+      FiberGlance fiber;
+      fiber.state = static_cast<uint8_t>(layout_.number(slot, FIBERPROF_FIELD_fiber_state));
+      fiber.reason = static_cast<uint8_t>(layout_.number(slot, FIBERPROF_FIELD_fiber_reason));
+      fiber.since_ns = layout_.number(slot, FIBERPROF_FIELD_fiber_since);
+      fiber.entry = layout_.number(slot, FIBERPROF_FIELD_fiber_entry);
+      visit(fiber);
+    }
+    return {};
+  });
+  if (!done) return tl::unexpected(done.error());
+  return rewritten;
 }
 
 std::vector<uint64_t> View::stack(const FiberInfo& fiber, size_t max_frames) {

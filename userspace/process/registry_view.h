@@ -26,6 +26,12 @@ struct FiberInfo {
   std::string name;
 };
 
+// What is enough to count fibers by what they do.
+struct FiberGlance {
+  uint8_t state = 0, reason = 0;
+  uint64_t since_ns = 0, entry = 0;
+};
+
 struct WorkerInfo {
   uint32_t tid = 0;     // as the process sees it
   uint64_t record = 0;  // address of its struct fiberprof_worker
@@ -58,6 +64,9 @@ class RegistryView {
   // Calls `visit` for each live fiber (not free, not dead); stops at `limit` fibers. Returns the number of torn
   // entries that were skipped.
   virtual Result<uint64_t> fibers(const std::function<void(const FiberInfo&)>& visit, uint64_t limit) = 0;
+  // The same at a third of the price: each slot is read once, so that of a fiber that is just switching the fields may
+  // be of different moments. Returns how many were skipped because they were being rewritten.
+  virtual Result<uint64_t> glance(const std::function<void(const FiberGlance&)>& visit, uint64_t limit) = 0;
   // Return addresses of a fiber that is off its processor, innermost first, by frame pointers from its saved sp.
   // Empty when it ran meanwhile.
   virtual std::vector<uint64_t> stack(const FiberInfo& fiber, size_t max_frames = 128) = 0;

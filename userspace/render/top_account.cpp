@@ -22,48 +22,47 @@ std::string site_of(const std::vector<Frame>& frames) {
 
 }  // namespace
 
-void TopBuilder::add_account(TopModel& model, const Snapshot& from, const Symbolize& symbolize) const {
+void TopBuilder::add_account(TopModel& model, const Symbolize& symbolize, bool since_start) const {
+  const AccountPoint &now = account_latest_, &before = since_start ? account_first_ : account_previous_;
+  const Snapshot &latest = now.snapshot, &from = before.snapshot;
+  model.account_ns = since(latest.time_ns, from.time_ns);
   AccountBuilder builder;
   const auto spawned = [&](uint32_t pid, uint64_t entry) -> AccountRow& {
     const std::vector<Frame> frames = entry ? symbolize(pid, {entry}) : std::vector<Frame>();
     return builder.row(pid, process_, frames.empty() ? kMainFiber : frames.back().function);
   };
-  const auto stack = [&](const Snapshot& snapshot, StackId id) {
-    const auto found = snapshot.stacks.find(id);
-    return found == snapshot.stacks.end() ? std::vector<uint64_t>() : found->second;
+  const auto site = [&](uint32_t pid, StackId id) -> const std::string& {
+    const auto [slot, added] = sites_.try_emplace({pid, id});
+    const auto stack = latest.stacks.find(id);
+    if (added && stack != latest.stacks.end()) {
+      const std::vector<Frame> frames = symbolize(pid, stack->second);
+      slot->second = site_of(frames);
+      if (slot->second.empty() && !frames.empty()) slot->second = kMainFiber;
+    }
+    return slot->second;
   };
 
   // Signed: a wait that ended takes its past with it.
-  std::map<std::pair<AccountRow*, std::string>, int64_t> parked;
-  const auto add_parked = [&](AccountRow& row, uint8_t reason, uint64_t ns, int sign) {
-    parked[{&row, reason_name(reason)}] += sign * static_cast<int64_t>(ns);
+  std::map<std::pair<AccountRow*, uint8_t>, int64_t> parked;
+  const auto add_ended = [&](const Snapshot& snapshot, int sign) {
+    for (const BlockedEntry& entry : snapshot.blocked)
+      parked[{&builder.row(entry.pid, process_, site(entry.pid, entry.stack)), entry.reason}] +=
+          sign * static_cast<int64_t>(entry.parked_ns);
   };
-  const auto add_open = [&](const std::optional<FiberCensus>& census, int sign) {
-    if (!census) return;
-    for (const OpenWaitSum& open : census->open)
-      add_parked(spawned(pid_, open.entry), open.reason, open.total_ns, sign);
+  const auto add_open = [&](const std::vector<OpenWaitSum>& waits, int sign) {
+    for (const OpenWaitSum& open : waits)
+      parked[{&spawned(pid_, open.entry), open.reason}] += sign * static_cast<int64_t>(open.total_ns);
   };
-  for (const Snapshot* snapshot : {&latest_, &from}) {
-    for (const BlockedEntry& entry : snapshot->blocked) {
-      const std::vector<Frame> frames = symbolize(entry.pid, stack(latest_, entry.stack));
-      const std::string site = site_of(frames);
-      AccountRow& row = builder.row(entry.pid, process_,
-                                    site.empty() && frames.empty() ? ""
-                                    : site.empty()                 ? kMainFiber
-                                                                   : site);
-      add_parked(row, entry.reason, entry.parked_ns, snapshot == &latest_ ? 1 : -1);
-    }
-  }
-  if (census_) {
-    add_open(census_, 1);
-    add_open(&from == &first_ ? first_census_ : previous_census_, -1);
-  }
+  add_ended(latest, 1);
+  add_ended(from, -1);
+  add_open(now.open, 1);
+  add_open(before.open, -1);
   for (const auto& [key, ns] : parked)
-    if (ns > 0) key.first->parked_ns[key.second] += static_cast<uint64_t>(ns);
+    if (ns > 0) key.first->parked_ns[reason_name(key.second)] += static_cast<uint64_t>(ns);
 
   std::map<std::pair<uint32_t, uint64_t>, uint64_t> queued_before;
   for (const QueuedEntry& entry : from.queued) queued_before[{entry.pid, entry.fiber_entry}] = entry.total_ns;
-  for (const QueuedEntry& entry : latest_.queued)
+  for (const QueuedEntry& entry : latest.queued)
     spawned(entry.pid, entry.fiber_entry).queued_ns +=
         since(entry.total_ns, queued_before[{entry.pid, entry.fiber_entry}]);
 
@@ -75,16 +74,18 @@ void TopBuilder::add_account(TopModel& model, const Snapshot& from, const Symbol
       part = add ? part + entry.total_ns : since(part, entry.total_ns);
     }
   };
-  add_off_cpu(latest_, true);
+  add_off_cpu(latest, true);
   add_off_cpu(from, false);
 
   uint64_t lived_us = 0;
-  for (const auto& [pid, counters] : latest_.counters) {
-    const auto before = from.counters.find(pid);
-    lived_us += since(counters.fiber_us, before == from.counters.end() ? 0 : before->second.fiber_us);
+  for (const auto& [pid, counters] : latest.counters) {
+    const auto old = from.counters.find(pid);
+    lived_us += since(counters.fiber_us, old == from.counters.end() ? 0 : old->second.fiber_us);
   }
   model.account = builder.take(lived_us * 1000);
+}
 
+void TopBuilder::add_delays(TopModel& model, const Snapshot& from) const {
   DelayHistogram delays{};
   for (const auto& [pid, histogram] : latest_.delays) {
     const auto before = from.delays.find(pid);

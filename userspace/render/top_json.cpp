@@ -61,6 +61,7 @@ std::string top_json(const TopModel& model, size_t max_stacks) {
                           {"idle", processor.idle}});
   }
   out["account"] = account_json(model.account);
+  out["account"]["interval_ns"] = model.account_ns;
   out["queue_delay"] = {{"count", model.delays.count},
                         {"p50_ns", model.delays.p50_ns},
                         {"p99_ns", model.delays.p99_ns},

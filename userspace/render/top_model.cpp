@@ -69,8 +69,10 @@ Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint6
   std::map<std::pair<uint64_t, uint8_t>, uint64_t> open;
   std::array<ParkedFibers, 256> parked{};
   uint64_t seen = 0;
-  const Result<uint64_t> torn = registry.fibers(
-      [&](const FiberInfo& fiber) {
+  std::pair<uint64_t, uint8_t> last_key;
+  uint64_t* last = nullptr;  // neighbours tend to be alike
+  const Result<uint64_t> torn = registry.glance(
+      [&](const FiberGlance& fiber) {
         ++seen;
         switch (fiber.state) {
           case FIBERPROF_FIBER_RUNNING:
@@ -87,7 +89,12 @@ Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint6
             ParkedFibers& by = parked[fiber.reason];
             ++by.count;
             by.oldest_ns = std::max(by.oldest_ns, since(clock_ns, fiber.since_ns));
-            open[{fiber.entry, fiber.reason}] += since(clock_ns, std::max(fiber.since_ns, attached_ns));
+            const std::pair key(fiber.entry, fiber.reason);
+            if (last == nullptr || key != last_key) {
+              last = &open[key];
+              last_key = key;
+            }
+            *last += since(clock_ns, std::max(fiber.since_ns, attached_ns));
             break;
           }
           default:
@@ -97,6 +104,7 @@ Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint6
       limit);
   if (!torn) return tl::unexpected(torn.error());
   census.torn = *torn;
+  census.time_ns = clock_ns;
   census.complete = seen < limit;
   for (const auto& [key, total_ns] : open) census.open.push_back({key.first, key.second, total_ns});
   for (size_t reason = 0; reason < parked.size(); ++reason) {
@@ -116,16 +124,20 @@ void TopBuilder::update(Snapshot snapshot, std::optional<RegistrySummary> summar
     previous_.time_ns = previous_.attached_ns = snapshot.attached_ns;
     first_ = previous_;
     first_summary_ = previous_summary_ = summary;
-    first_census_ = previous_census_ = std::nullopt;
+    account_first_ = account_latest_ = {previous_, {}};
     any_ = true;
   } else {
     previous_ = std::move(latest_);
     previous_summary_ = summary_;
-    previous_census_ = std::move(census_);
   }
   latest_ = std::move(snapshot);
   summary_ = std::move(summary);
-  census_ = std::move(census);
+  // A process that cannot be read has no waits in flight that anybody knows of.
+  if (census || !census_) {
+    account_previous_ = std::move(account_latest_);
+    account_latest_ = {latest_, census ? census->open : std::vector<OpenWaitSum>()};
+  }
+  if (census) census_ = std::move(census);
   const auto before = index_of<std::tuple<uint32_t, uint32_t>>(previous_.queues, queue_key);
   for (const QueueEntry& queue : latest_.queues) {
     const QueueEntry& last = find(before, queue_key(queue));
@@ -142,7 +154,7 @@ void TopBuilder::update(Snapshot snapshot, std::optional<RegistrySummary> summar
 void TopBuilder::reset() {
   first_ = latest_;
   first_summary_ = summary_;
-  first_census_ = census_;
+  account_first_ = account_latest_;
   history_.clear();
 }
 
@@ -182,7 +194,8 @@ TopModel TopBuilder::model(const Symbolize& symbolize, Group group, bool since_s
   }
   add_stacks(model, from, symbolize, group);
   add_kernel(model, from, symbolize);
-  add_account(model, from, symbolize);
+  add_account(model, symbolize, &from == &first_);
+  add_delays(model, from);
   add_processors(model, from);
   return model;
 }

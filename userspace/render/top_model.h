@@ -38,6 +38,7 @@ struct FiberCensus {
   std::vector<ParkedFibers> parked_by;  // most first
   std::vector<OpenWaitSum> open;        // one for each function and reason
   bool complete = true;                 // false: there were more fibers than were looked at
+  uint64_t time_ns = 0;                 // CLOCK_MONOTONIC
   uint64_t total() const { return running + runnable + blocking + parked; }
 };
 
@@ -91,6 +92,7 @@ struct TopModel {
   std::vector<TopStack> stacks;  // longest total first
   uint64_t blocked_ns = 0, queued_ns = 0, waits = 0;
   Account account;
+  uint64_t account_ns = 0;            // the interval it covers
   DelayPercentiles delays;            // of queued fibers after a wait, within the interval
   uint64_t steals = 0;                // within the interval
   std::vector<TopKernelWait> kernel;  // those of fibers first, longest first; idleness is not in it
@@ -109,7 +111,8 @@ class TopBuilder {
 
   TopBuilder(uint32_t pid, std::string process, bool exact) : pid_(pid), process_(std::move(process)), exact_(exact) {}
 
-  // Takes in a new snapshot and what the registry said at the same time.
+  // Takes in a new snapshot and what the registry said at the same time. Without a census the last one stays, and so
+  // does the account, which needs one at either end of what it covers.
   void update(Snapshot snapshot, std::optional<RegistrySummary> summary, std::optional<FiberCensus> census);
   // Begins to count anew; the longest waits and the history of queues too.
   void reset();
@@ -122,7 +125,8 @@ class TopBuilder {
   };
   void add_stacks(TopModel& model, const Snapshot& base, const Symbolize& symbolize, Group group) const;
   void add_kernel(TopModel& model, const Snapshot& base, const Symbolize& symbolize) const;
-  void add_account(TopModel& model, const Snapshot& base, const Symbolize& symbolize) const;  // top_account.cpp
+  void add_account(TopModel& model, const Symbolize& symbolize, bool since_start) const;  // top_account.cpp
+  void add_delays(TopModel& model, const Snapshot& base) const;
   void add_processors(TopModel& model, const Snapshot& base) const;
   const Snapshot& base(bool since_start) const;
 
@@ -132,7 +136,14 @@ class TopBuilder {
   Snapshot first_, previous_, latest_;
   bool any_ = false;
   std::optional<RegistrySummary> first_summary_, previous_summary_, summary_;
-  std::optional<FiberCensus> first_census_, previous_census_, census_;
+  std::optional<FiberCensus> census_;
+  // What an account is the difference of.
+  struct AccountPoint {
+    Snapshot snapshot;
+    std::vector<OpenWaitSum> open;
+  };
+  mutable std::map<std::pair<uint32_t, StackId>, std::string> sites_;  // spawned function by stack
+  AccountPoint account_first_, account_previous_, account_latest_;
   std::map<std::pair<uint32_t, uint32_t>, History> history_;  // by pid, processor
 };
 

@@ -33,7 +33,7 @@ std::vector<Line> time_lines(const TopModel& model, size_t rows) {
   const uint64_t total = all.total();
   Line head;
   head.spans = {{"TIME", Role::heading, ""}, {"  of ", Role::dim, ""}};
-  head.spans.push_back({fibers(total, model.interval_ns), Role::bold, ""});
+  head.spans.push_back({fibers(total, model.account_ns), Role::bold, ""});
   head.spans.push_back({" fibers", Role::dim, ""});
   const auto part = [&](const char* name, uint64_t ns) {
     head.spans.push_back({std::string("   ") + name + " ", Role::dim, ""});
@@ -56,7 +56,7 @@ std::vector<Line> time_lines(const TopModel& model, size_t rows) {
   for (size_t i = 0; i < shown; ++i) {
     const AccountRow& row = account.rows[i];
     Line line;
-    line.spans.push_back({pad(fibers(row.total(), model.interval_ns), 8, Align::right), Role::bold, ""});
+    line.spans.push_back({pad(fibers(row.total(), model.account_ns), 8, Align::right), Role::bold, ""});
     for (const uint64_t ns : {row.running_ns, row.queued_ns, row.parked(), row.preempted_ns, row.kernel()}) {
       const bool much = ns * 5 >= row.total();
       line.spans.push_back(
