@@ -1,7 +1,7 @@
 # fiberprof: a fiber runtime for C++ and the eBPF profiler that sees through it.
 #
 #   make          build everything into build/ (no root, no network)
-#   make test     install what is missing, build, run all tests
+#   make test     install what is missing, build, run all tests, and the random ones with ThreadSanitizer, too
 #   make demo     install what is missing, build, show fiberprof on a live server
 #   make bench    install what is missing, build, compare the runtime's speed with Go, Boost.Fiber and Redis
 #   make install  PREFIX=/usr/local
@@ -59,8 +59,8 @@ deps:
 	scripts/install-deps
 
 test: deps
-	+$(MAKE) all tests
-	scripts/run-tests $(TEST_BINARIES)
+	+$(MAKE) all tests races
+	$(SANITIZE_ENV) scripts/run-tests $(TEST_BINARIES) $(RACE_TESTS)
 
 demo:
 	scripts/install-deps build demo

@@ -65,13 +65,17 @@ SANITIZE_ENV := ASAN_OPTIONS=detect_stack_use_after_return=1:disable_coredump=0 
 # The model's threads must find their variables at the same addresses in every run.
 $(B)/obj/tests/model/%.o: CXXFLAGS += $(if $(findstring address,$(SANITIZE)),--param asan-use-after-return=0)
 
-.PHONY: sanitize sanitize-asan sanitize-tsan runtime-programs
+.PHONY: sanitize sanitize-asan sanitize-tsan races runtime-programs
 # What tests of the runtime start.
 runtime-programs: $(B)/lib/libfiberrt.a $(B)/lib/libfiberrt.so $(EXAMPLES) $(KVD) $(TEST_PROGRAMS)
 sanitize-asan:
 	+$(MAKE) B=$(B)/asan OPT=$(SANITIZE_OPT) SANITIZE='$(ASAN_FLAGS)' tests
 sanitize-tsan:
 	+$(MAKE) B=$(B)/tsan OPT=$(SANITIZE_OPT) SANITIZE='$(TSAN_FLAGS)' runtime-programs $(TSAN_TESTS)
+# Of all that, what `make test` has time for: random programs over every primitive on several processors.
+RACE_TESTS := $(B)/tsan/tests/random_test
+races:
+	+$(MAKE) B=$(B)/tsan OPT=$(SANITIZE_OPT) SANITIZE='$(TSAN_FLAGS)' $(RACE_TESTS)
 sanitize: sanitize-asan sanitize-tsan
 	$(SANITIZE_ENV) scripts/run-tests $(ASAN_TESTS) $(TSAN_TESTS)
 

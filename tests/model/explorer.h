@@ -34,6 +34,8 @@
 #include <string>
 #include <type_traits>
 
+#include "context/sanitizer.h"
+
 namespace model {
 
 // A known bug, put in on purpose: what an access does instead.
@@ -75,11 +77,15 @@ class Scenario {
   static void* allocate(std::size_t size, void (*destroy)(void*));
 };
 
+// AddressSanitizer looks for what a schedule does wrong with memory, and makes each 20 times as long: so a part of them
+// is enough for it.
+inline constexpr std::uint64_t kMaxStates = FIBER_ASAN ? 200'000 : 20'000'000;
+
 struct Options {
   const char* name;
   Mutation mutation = Mutation::none;
   int mutated_location = -1;  // in the order of construction; -1: all
-  std::uint64_t max_states = 20'000'000;
+  std::uint64_t max_states = kMaxStates;
   unsigned max_steps = 300;  // of one thread
   // Every load sees the last store, and data races are not looked for: far fewer states. For protocols too large to
   // explore in full; what fences and orders are for must then be seen in a smaller part of them.

@@ -16,5 +16,5 @@ inline void await_parked(std::uint64_t id) {
   }
 }
 
-// How many programs of a kind: each looks through all fibers often, which ThreadSanitizer makes slow.
+// How many programs of a kind: they are slow with ThreadSanitizer.
 constexpr std::uint64_t programs(std::uint64_t wanted) { return FIBER_TSAN ? wanted / 10 : wanted; }

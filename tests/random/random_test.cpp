@@ -2,7 +2,8 @@
 // Many random programs (program.h) on one, two and four processors, and under schedules drawn from a seed in simulated
 // time. The environment:
 //
-//   FIBER_RANDOM_PROGRAMS=N   so many programs per number of processors instead of the usual few hundred
+//   FIBER_RANDOM_PROGRAMS=N   so many programs per number of processors instead of the usual few hundred (or, with
+//                             ThreadSanitizer, thirty)
 //   FIBER_RANDOM_SEED=S       starts at that seed; with FIBER_RANDOM_PROGRAMS=1 the one program of a failure
 //
 // A program that does not end within a minute is a failure: every fiber is printed with its stack, and the test aborts.
@@ -16,6 +17,7 @@
 #include <string>
 #include <thread>
 
+#include "parked.h"
 #include "program.h"
 #include "sched/monitor.h"
 
@@ -69,7 +71,7 @@ INSTANTIATE_TEST_SUITE_P(On, RandomPrograms,
 
 TEST_P(RandomPrograms, DoWhatASequentialModelAllows) {
   const std::uint64_t first = from_environment("FIBER_RANDOM_SEED", 1);
-  const std::uint64_t count = from_environment("FIBER_RANDOM_PROGRAMS", 300);
+  const std::uint64_t count = from_environment("FIBER_RANDOM_PROGRAMS", programs(300));
   std::uint64_t operations = 0;
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     Watchdog watchdog(seed, name(GetParam()));
