@@ -7,7 +7,7 @@ TEST_PROGRAMS := $(patsubst tests/programs/%.cpp,$(B)/tests/programs/%,$(wildcar
 TEST_LIBS     := -lgtest_main -lgmock -lgtest -pthread
 
 # Areas whose code under test is the runtime see its headers; all others see only what the tool sees.
-RUNTIME_AREAS := contract runtime kvd gdb model random
+RUNTIME_AREAS := contract runtime kvd gdb model random sampling
 TEST_INC       = $(if $(filter $(RUNTIME_AREAS),$(word 3,$(subst /, ,$(@:$(B)/%=%)))),-Iinclude -Iruntime \
     -Iruntime/examples,$(TOOL_INC)) -Itests
 

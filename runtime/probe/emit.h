@@ -56,10 +56,12 @@ inline void channel_done(const ChannelCore* core, bool is_send, bool blocked) {
 // ------------------------------------------------------------------------------------------------------------ The
 // coarse clock ticks at 1 ms, and processors are sampled, only while this is true.
 inline bool anybody_attached() { return FIBERPROF_ANY_WAIT_PROBE() || FIBERPROF_ENABLED(proc_sample); }
-// Monitor: a tick of the coarse clock came this long after the one before. Only while somebody is attached.
-void tick(std::uint64_t interval_ns);
-// Monitor: choose how many waits one drawn event stands for, from how many there were lately.
+// Monitor: the coarse clock is about to become this.
+void tick(std::uint64_t ns);
+// Monitor, now and then: choose how many waits one event stands for, from how many there were lately on a processor,
+// and of long ones on all of them.
 void adapt_sampling(Processor* processor, std::uint64_t parks, std::uint64_t interval_ns);
+void adapt_long(std::uint32_t processors, std::uint64_t interval_ns);
 
 // --- single events ---------------------------------------------------------------------------------------------------
 #define FIBER_EMIT(name, ...)                                        \
@@ -81,6 +83,7 @@ inline void channel_done(const ChannelCore*, bool, bool) {}
 inline bool anybody_attached() { return false; }
 inline void tick(std::uint64_t) {}
 inline void adapt_sampling(Processor*, std::uint64_t, std::uint64_t) {}
+inline void adapt_long(std::uint32_t, std::uint64_t) {}
 #define FIBER_EMIT(name, ...) \
   do {                        \
   } while (0)

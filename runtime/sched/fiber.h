@@ -28,7 +28,6 @@ struct WaitTiming {
   std::uint64_t waker = 0;
   std::uint64_t weight = 0;  // sampled tier: how many waits this one stands for; 0: not drawn
   bool measured = false;     // something is to be said when it ends
-  bool is_long = false;      // sampled tier: two ticks of the coarse clock came between park and wake-up
 };
 
 // The two words of the C++ ABI's per-thread exception state. A fiber that parks inside a catch block takes them along.

@@ -76,7 +76,7 @@ class Monitor {
       sleep(scheduler, attached);
 
       const std::uint64_t now = now_ns();
-      if (attached) probe::tick(now - coarse_clock());
+      probe::tick(now);
       set_coarse_clock(now);
       if (scheduler.skips_wakes()) {
         skipped_ns_ = now;
@@ -172,6 +172,7 @@ class Monitor {
         probe::adapt_sampling(&processor, parks - processor.seen_parks, now - last_adapt_);
         processor.seen_parks = parks;
       }
+      probe::adapt_long(scheduler.processor_count(), now - last_adapt_);
       last_adapt_ = now;
     }
     last_sample_ = now;

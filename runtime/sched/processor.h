@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "context/sanitizer.h"
+#include "probe/sampling.h"
 #include "sched/fiber_pool.h"
 #include "sched/local_queue.h"
 #include "sched/spinlock.h"
@@ -19,14 +20,6 @@ namespace fiber::detail {
 struct Worker;
 
 inline constexpr std::uint32_t kNone = ~std::uint32_t{0};
-
-// State of the sampled tier, per processor; runtime/probe owns it.
-struct Sampler {
-  std::int64_t countdown = 0;          // scheduling decisions until the next draw
-  std::uint64_t weight = 0;            // the mean the countdown was drawn with; 0: none drawn yet
-  std::atomic<std::uint64_t> mean{1};  // N: one wait in N is drawn; set by the monitor
-  std::uint64_t random = 0;
-};
 
 // Free memory blocks of one size, for what every spawn needs and malloc takes 40 ns to give and take.
 struct SmallBlocks {
@@ -56,7 +49,7 @@ struct alignas(128) Processor {
   FiberBatch free;                        // for the next fibers spawned here
   std::uint64_t next_id = 0, end_id = 0;  // ids for them
   SmallBlocks small_blocks;
-  Sampler sampler;
+  sampling::ShortDraws draws;  // runtime/probe's
   // Not 0: its worker is in this blocking section; whoever swaps it to 0 owns the processor.
   std::atomic<std::uint64_t> blocking{0};
   TimerHeap timers;
@@ -86,9 +79,7 @@ struct alignas(128) Processor {
     free = {};
     next_id = end_id = 0;
     timers.clear();
-    sampler.countdown = 0;
-    sampler.weight = 0;
-    sampler.mean.store(1, std::memory_order_relaxed);
+    draws.reset();
     next_idle = nullptr;
     last_tid = handoff_why = 0;
     handoff_fiber = 0;
