@@ -77,8 +77,8 @@ class Scenario {
   static void* allocate(std::size_t size, void (*destroy)(void*));
 };
 
-// AddressSanitizer looks for what a schedule does wrong with memory, and makes each 20 times as long: so a part of them
-// is enough for it.
+// AddressSanitizer looks for what a schedule does wrong with memory, and slows each down: a part of them is enough for
+// it.
 inline constexpr std::uint64_t kMaxStates = FIBER_ASAN ? 200'000 : 20'000'000;
 
 struct Options {
