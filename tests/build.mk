@@ -107,7 +107,7 @@ BENCH := $(B)/benchmarks
 $(B)/obj/tests/benchmarks/%.o: tests/benchmarks/%.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(USE_FIBERRT) $(DEPFLAGS) -c $< -o $@
-$(BENCH)/runtime_bench $(BENCH)/echo_server: $(BENCH)/%: $(B)/obj/tests/benchmarks/%.o $(B)/lib/libfiberrt.a
+$(BENCH)/runtime_bench $(BENCH)/echo_server $(BENCH)/profiled: $(BENCH)/%: $(B)/obj/tests/benchmarks/%.o $(B)/lib/libfiberrt.a
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^ -pthread
 $(BENCH)/runtime_bench_noprobes: $(B)/obj/tests/benchmarks/runtime_bench.o $(B)/noprobes/libfiberrt.a
@@ -116,6 +116,12 @@ $(BENCH)/runtime_bench_noprobes: $(B)/obj/tests/benchmarks/runtime_bench.o $(B)/
 $(BENCH)/echo_load: $(B)/obj/tests/benchmarks/echo_load.o
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^
+$(B)/obj/tests/benchmarks/site_cost.o: tests/benchmarks/site_cost.cpp | $(CONTRACT)
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(TOOL_INC) $(DEPFLAGS) -c $< -o $@
+$(BENCH)/site_cost: $(B)/obj/tests/benchmarks/site_cost.o $(B)/lib/libfiberprof-tool.a
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -o $@ $^ $(TOOL_LIBS)
 
 # The peers get the optimisation of a usual release build, and not our frame pointers.
 $(BENCH)/boost_bench: tests/benchmarks/peers/boost_bench.cpp tests/benchmarks/measure.h
@@ -125,12 +131,16 @@ GO_BUILD = GO111MODULE=off GOPROXY=off GOFLAGS= CGO_ENABLED=0 GOCACHE=$(abspath 
 $(BENCH)/go_bench: tests/benchmarks/peers/runtime_bench.go
 	@mkdir -p $(@D)
 	$(GO_BUILD) -o $@ $<
+$(BENCH)/go_profiled: tests/benchmarks/peers/profiled.go
+	@mkdir -p $(@D)
+	$(GO_BUILD) -o $@ $<
 $(BENCH)/go_echo: tests/benchmarks/peers/echo_server.go
 	@mkdir -p $(@D)
 	$(GO_BUILD) -o $@ $<
 
-BENCH_OWN   := $(addprefix $(BENCH)/,runtime_bench runtime_bench_noprobes echo_server echo_load) $(B)/bin/fiber-kvd
-BENCH_PEERS  = $(if $(shell command -v go),$(BENCH)/go_bench $(BENCH)/go_echo) \
+BENCH_OWN   := $(addprefix $(BENCH)/,runtime_bench runtime_bench_noprobes echo_server echo_load profiled site_cost) \
+    $(B)/bin/fiber-kvd $(B)/bin/fiberprof
+BENCH_PEERS  = $(if $(shell command -v go),$(BENCH)/go_bench $(BENCH)/go_echo $(BENCH)/go_profiled) \
     $(if $(wildcard /usr/include/boost/fiber/all.hpp),$(BENCH)/boost_bench)
 
 .PHONY: bench bench-programs

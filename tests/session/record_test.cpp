@@ -186,7 +186,12 @@ TEST_F(RecordTest, DoctorSaysWhatIsThereAndWhatProbesCost) {
   EXPECT_EQ(exit_code(tool), 0);
   EXPECT_TRUE(report.at("ok").get<bool>());
   EXPECT_GT(report.at("measured").at("hit_ns").at("nop1").get<double>(), 0);
-  EXPECT_GT(report.at("measured").at("event_ns").at("fixed").get<double>(), 0);
+  const auto& event = report.at("measured").at("event_ns");
+  EXPECT_GT(event.at("empty").get<double>(), 0);
+  for (const char* depth : {"shallow", "deep"}) {
+    EXPECT_GT(event.at(depth).at("complete").get<double>(), event.at("empty").get<double>());
+    EXPECT_GT(event.at(depth).at("walk").get<double>(), event.at("empty").get<double>());
+  }
   for (const auto& check : report.at("checks")) EXPECT_FALSE(check.at("name").get<std::string>().empty());
 }
 

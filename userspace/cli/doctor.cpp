@@ -57,12 +57,14 @@ std::vector<Check> trials(nlohmann::json& measured) {
   checks.push_back({"probes", true, true, text + "; chosen: " + std::string(nop_form_name(costs->best)), {}});
 
   if (const auto cost = measure_event_cost()) {
-    measured["event_ns"] = {{"fixed", cost->fixed_ns}, {"per_frame", cost->per_frame_ns}};
-    checks.push_back({"a complete event",
-                      true,
-                      false,
-                      text_of(cost->fixed_ns) + " and " + text_of(cost->per_frame_ns) + " a frame of its stack",
-                      {}});
+    measured["event_ns"] = {{"empty", cost->empty_ns}, {"per_frame", cost->per_frame_ns()}};
+    std::string detail;
+    for (const auto& [name, at] : {std::pair("shallow", cost->shallow), std::pair("deep", cost->deep)}) {
+      measured["event_ns"][name] = {{"frames", at.frames}, {"complete", at.complete_ns}, {"walk", at.walk_ns}};
+      detail += (detail.empty() ? "" : "; ") + text_of(at.complete_ns) + " with " + std::to_string(at.frames) +
+                " frames (an empty program and the kernel's stack walk: " + text_of(at.walk_ns) + ")";
+    }
+    checks.push_back({"a complete event", true, false, detail, {}});
   } else {
     checks.push_back({"a complete event", false, true, cost.error().message(),
                       "fiberprof record may still work; report this line and the kernel's version"});

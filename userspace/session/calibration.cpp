@@ -60,15 +60,21 @@ Result<Calibration> Calibration::open() {
   return Calibration(std::move(state));
 }
 
-Result<void> Calibration::attach(uint64_t address) {
+Result<void> Calibration::attach(uint64_t address, CalibrationProgram program) {
   const auto offset = own_file_offset(address);
   if (!offset) return fail("cannot find the calibration probe in this program");
-  auto* const bpf = state_->skeleton->progs.on_calibration_site;
+  return attach({.path = "/proc/self/exe", .offset = *offset}, program);
+}
+
+Result<void> Calibration::attach(const CalibrationSite& site, CalibrationProgram program) {
+  auto* const bpf = program == CalibrationProgram::empty ? state_->skeleton->progs.on_calibration_site
+                                                         : state_->skeleton->progs.on_calibration_walk;
   LIBBPF_OPTS(bpf_uprobe_opts, opts);
-  UniqueLink link(bpf_program__attach_uprobe_opts(bpf, 0, "/proc/self/exe", *offset, &opts));
+  opts.ref_ctr_offset = site.semaphore_offset;
+  UniqueLink link(bpf_program__attach_uprobe_opts(bpf, site.pid, site.path.c_str(), site.offset, &opts));
   if (!link) {
     const int error = errno;
-    return fail("cannot attach a uprobe to fiberprof itself", std::strerror(error), attach_hint(error));
+    return fail("cannot attach a uprobe to " + site.path, std::strerror(error), attach_hint(error));
   }
   state_->links.push_back(std::move(link));
   return {};

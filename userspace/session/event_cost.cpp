@@ -3,8 +3,12 @@
 
 #include <bpf/bpf.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "session/bpf_handles.h"
 #include "session/calibration.h"
@@ -17,17 +21,25 @@
 namespace fiberprof {
 namespace {
 
-constexpr int kSite = kCalibrationSites - 1, kDeep = 64;
+constexpr int kComplete = kCalibrationSites - 1, kWalk = kCalibrationSites - 2, kEmpty = 0;
+constexpr int kShallow = 8, kDeep = 72;
 
-// Runs `body` below `depth` more frames.
-__attribute__((noinline, noipa)) double below(int depth, double (*body)()) {
-  const double result = depth ? below(depth - 1, body) : body();
-  __asm__ volatile("" ::: "memory");  // no tail call
-  return result;
+// The best of each site's batches, in turns.
+std::array<double, kCalibrationSites> costs() {
+  std::array<double, kCalibrationSites> best;
+  best.fill(1e18);
+  for (int round = 0; round < 8; ++round)
+    for (const int site : {kEmpty, kWalk, kComplete})
+      best[static_cast<size_t>(site)] =
+          std::min(best[static_cast<size_t>(site)], fastest(1, 200, [site] { calibration_site(site); }));
+  return best;
 }
 
-double hit() {
-  return fastest(8, 200, [] { calibration_site(kSite); });
+// Below `depth` more frames.
+__attribute__((noinline, noipa)) std::array<double, kCalibrationSites> costs_below(int depth) {
+  const auto result = depth ? costs_below(depth - 1) : costs();
+  __asm__ volatile("" ::: "memory");  // no tail call
+  return result;
 }
 
 }  // namespace
@@ -44,26 +56,37 @@ Result<EventCost> measure_event_cost() {
   if (const int error = fiberprof_bpf::load(skeleton.get()))
     return fail("cannot load the BPF programs", std::strerror(-error), last_libbpf_warning());
 
-  const NopForm form = best_nop_form();
-  const auto offset = own_file_offset(calibration_site_address(kSite) + nop_form_offset(form));
+  const uint64_t form = nop_form_offset(best_nop_form());
+  auto calibration = Calibration::open();
+  if (!calibration) return tl::unexpected(calibration.error());
+  for (const int site : {kEmpty, kWalk}) {
+    const auto kind = site == kEmpty ? CalibrationProgram::empty : CalibrationProgram::walk;
+    if (auto attached = calibration->attach(calibration_site_address(site) + form, kind); !attached)
+      return tl::unexpected(attached.error());
+  }
+  const auto offset = own_file_offset(calibration_site_address(kComplete) + form);
   if (!offset) return fail("cannot find the calibration probe in this program");
   LIBBPF_OPTS(bpf_uprobe_opts, opts);
   const UniqueLink link(
       bpf_program__attach_uprobe_opts(skeleton->progs.on_blocked_exact, 0, "/proc/self/exe", *offset, &opts));
   if (!link) return fail("cannot attach a uprobe to fiberprof itself", std::strerror(errno));
 
-  EventCost cost;
-  below(0, hit);
-  const double shallow = below(0, hit), deep = below(kDeep, hit);
-  cost.per_frame_ns = deep > shallow ? (deep - shallow) / kDeep : 0;
-  // How deep "shallow" is, the program itself has found out.
+  costs_below(0);  // a kernel that turns the nop into a call does so at one of the first hits
+  const auto shallow = costs_below(kShallow), deep = costs_below(kDeep);
+  // How deep that is, the program itself has found out.
+  std::vector<uint32_t> depths;
   uint64_t key = 0;
   fp_stack stack{};
   const int stacks = bpf_map__fd(skeleton->maps.stacks);
-  uint32_t fewest = FP_MAX_FRAMES;
   for (int more = bpf_map_get_next_key(stacks, nullptr, &key); !more; more = bpf_map_get_next_key(stacks, &key, &key))
-    if (bpf_map_lookup_elem(stacks, &key, &stack) == 0 && stack.n < fewest) fewest = stack.n;
-  cost.fixed_ns = shallow - cost.per_frame_ns * fewest;
+    if (bpf_map_lookup_elem(stacks, &key, &stack) == 0) depths.push_back(stack.n);
+  std::sort(depths.begin(), depths.end());
+  if (depths.size() < 3 || depths.front() == depths.back())
+    return fail("the complete event has not counted its stacks");
+  EventCost cost;
+  cost.empty_ns = std::min(shallow[kEmpty], deep[kEmpty]);
+  cost.shallow = {depths.front() + kShallow, shallow[kComplete], shallow[kWalk]};
+  cost.deep = {depths.back(), deep[kComplete], deep[kWalk]};
   return cost;
 }
 

@@ -26,6 +26,7 @@ SITE(0)
 SITE(1)
 SITE(2)
 SITE(3)
+SITE(4)
 
 namespace fiberprof {
 
@@ -37,14 +38,16 @@ void calibration_site(int index) {
       return fiberprof_calibration_1(1, 2, 3, 1000, 100);
     case 2:
       return fiberprof_calibration_2(1, 2, 3, 1000, 100);
-    default:
+    case 3:
       return fiberprof_calibration_3(1, 2, 3, 1000, 100);
+    default:
+      return fiberprof_calibration_4(1, 2, 3, 1000, 100);
   }
 }
 
 uint64_t calibration_site_address(int index) {
   const char* const sites[] = {fiberprof_calibration_nop_0, fiberprof_calibration_nop_1, fiberprof_calibration_nop_2,
-                               fiberprof_calibration_nop_3};
+                               fiberprof_calibration_nop_3, fiberprof_calibration_nop_4};
   return reinterpret_cast<uint64_t>(sites[index]);
 }
 

@@ -7,7 +7,7 @@
 
 namespace fiberprof {
 
-inline constexpr int kCalibrationSites = 4;
+inline constexpr int kCalibrationSites = 5;
 // Runs site `index` once, with the arguments of a `blocked` event: a wait of 1,100 ns.
 void calibration_site(int index);
 // Address of its first nop.
