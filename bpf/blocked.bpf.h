@@ -15,17 +15,41 @@ static __always_inline struct fp_blocked_value* blocked_entry(const struct fp_bl
   return bpf_map_lookup_elem(&blocked, key);
 }
 
-static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight) {
+/* What one chosen event adds to the variance of the sums over its entry. */
+static __always_inline void add_variance(struct fp_blocked_value* value, u64 ns, u64 weight) {
+  const u64 most = 0xffffffff;
+  if (weight > 1) {
+    u64 all = ns * weight >> 10, others = ns * (weight - 1) >> 10;
+    if (all > most) all = most;
+    if (others > most) others = most;
+    const u64 square = all * others;
+    ADD(value->variance_low, square & most);
+    ADD(value->variance_high, square >> 32);
+    ADD(value->count_variance, weight * (weight - 1));
+  }
+  if (ns > FP_COARSE_NS) {
+    u64 error = weight * FP_COARSE_ERROR;
+    if (error > most) error = most;
+    ADD(value->variance_low, error * error & most);
+    ADD(value->variance_high, error * error >> 32);
+  }
+}
+
+static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight, int sampled) {
   struct fp_blocked_key key = {};
   key.tgid = watched_process();
   if (!key.tgid) return 0;
   u64 reason = ARG1(ctx), parked = ARG3(ctx), queued = ARG4(ctx);
-  if (parked + queued < min_wait_ns || !(reasons >> (reason & 31) & 1)) return 0;
+  if (!(reasons >> (reason & 31) & 1)) return 0;
+  if (parked + queued < min_wait_ns) {
+    lost(FP_FILTERED, weight);
+    return 0;
+  }
   key.reason = reason > 255 ? 255 : reason;
   key.stack = probe_stack(REG_IP(ctx), REG_FP(ctx));
   struct fp_blocked_value* value = blocked_entry(&key);
   if (!value) {
-    lost(FP_LOST_BLOCKED_FULL, 1);
+    lost(FP_LOST_BLOCKED_FULL, weight);
     return 0;
   }
   count_delay(key.tgid, queued, weight);
@@ -40,20 +64,21 @@ static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight) {
     if (total > elapsed) {
       if (queued > elapsed) queued = elapsed;
       parked = elapsed - queued;
-      lost(FP_CLIPPED, 1);
+      lost(FP_CLIPPED, weight);
     }
   }
   ADD(value->parked_ns, parked * weight);
   ADD(value->queued_ns, queued * weight);
   ADD(value->events, 1);
+  if (sampled) add_variance(value, parked + queued, weight);
   ADD(value->histogram[bucket], weight);
   return 0;
 }
 
 SEC("uprobe")
-int on_blocked_exact(struct pt_regs* ctx) { return on_blocked(ctx, 1); }
+int on_blocked_exact(struct pt_regs* ctx) { return on_blocked(ctx, 1, 0); }
 
 SEC("uprobe")
-int on_blocked_sampled(struct pt_regs* ctx) { return on_blocked(ctx, ARG6(ctx)); }
+int on_blocked_sampled(struct pt_regs* ctx) { return on_blocked(ctx, ARG6(ctx), 1); }
 
 #endif

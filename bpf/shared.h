@@ -48,8 +48,19 @@ struct fp_blocked_value {
   __u64 queued_ns;
   __u64 max_ns;
   __u64 events;
+  /*
+   * Sampled tier, see runtime/probe/sampling.h: the variance of the total, in 1,024 ns squared, low 32 bits and the rest
+   * summed apart so that neither overflows; and that of the number of waits.
+   */
+  __u64 variance_low, variance_high;
+  __u64 count_variance;
   __u64 histogram[FP_BUCKETS];
 };
+
+/* The length of a wait that was not drawn is known but for where in a tick of the runtime's coarse clock it began: to
+ * sqrt(1/6) ms. Which events those are nothing tells, only that no shorter wait is among them. */
+#define FP_COARSE_NS 1200000
+#define FP_COARSE_ERROR 399 /* 1,024 ns */
 
 struct fp_queue_key {
   __u32 tgid;
@@ -149,6 +160,7 @@ enum fp_loss {
   FP_LOST_MAP_BUSY,
   FP_LOST_LEAF, /* no room or no access for the inner end of a worker's stack: less complete, not lost */
   FP_CLIPPED, /* waits that began before the attach; only the part since then is in the totals */
+  FP_FILTERED, /* shorter than the wanted minimum */
   FP_LOSS_COUNT
 };
 

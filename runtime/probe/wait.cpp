@@ -112,7 +112,10 @@ void resumed_slow(Fiber* fiber, bool of_channel) {
   }
 
   if (FIBERPROF_ENABLED(blocked) && (timing.parked_at != 0 || timing.woken_at != 0)) {
-    fiberprof_site_blocked(record.id, record.reason, record.resource, parked_ns, queued, timing.waker);
+    // One that was under way when somebody attached: from the tick before its start, so that it is told from those that
+    // began later. Whoever attached knows since when it may count.
+    const std::uint64_t whole = timing.parked_at != 0 ? parked_ns : timing.woken_at - fiber->noted_since;
+    fiberprof_site_blocked(record.id, record.reason, record.resource, whole, queued, timing.waker);
   }
   if (FIBERPROF_ENABLED(blocked_sampled) && timing.weight != 0) {
     fiberprof_site_blocked_sampled(record.id, record.reason, record.resource, parked_ns, queued, timing.waker,

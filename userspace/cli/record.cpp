@@ -12,6 +12,7 @@
 
 #include "cli/options.h"
 #include "process/target.h"
+#include "profile/reconciliation.h"
 #include "session/launch.h"
 #include "session/names.h"
 #include "session/recorder.h"
@@ -104,8 +105,7 @@ void print_summary(const Profile& profile, const std::string& file) {
   std::cerr << "recorded " << format_duration(profile.duration_ns) << " of " << sanitize(profile.target) << ": "
             << waits << " waits, " << format_duration(blocked_ns) << " blocked (" << profile.tier << "), " << open
             << " still waiting; workers held by the kernel under a fiber for " << format_duration(off_cpu_ns) << "\n";
-  if (const auto begun = profile.counters.find("waits_begun"); begun != profile.counters.end() && begun->second)
-    std::cerr << "the program's own count: " << begun->second << " waits begun\n";
+  if (const auto sums = reconciliation_of(profile.counters)) std::cerr << to_text(*sums) << "\n";
   for (const auto& [cause, events] : profile.losses) std::cerr << "  " << cause << ": " << events << "\n";
   std::cerr << "wrote " << sanitize(file) << "; next: fiberprof report " << sanitize(file) << "\n";
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "profile/pprof_format.h"
@@ -47,6 +48,18 @@ std::vector<uint64_t> buckets(const json& list) {
     result.push_back(value.is_number_unsigned() ? value.get<uint64_t>() : 0);
   }
   return result;
+}
+
+void decode_variances(const json& root, Profile& profile) {
+  const auto list = root.find("variances");
+  if (list == root.end() || !list->is_array()) return;
+  for (const json& each : *list) {
+    if (!each.is_array() || each.size() != 3 || !each[0].is_number_unsigned()) continue;
+    const auto index = each[0].get<uint64_t>();
+    if (index >= profile.samples.size() || !each[1].is_number() || !each[2].is_number()) continue;
+    profile.samples[index].variance_ns2 = std::max(each[1].get<double>(), 0.0);
+    profile.samples[index].count_variance = std::max(each[2].get<double>(), 0.0);
+  }
 }
 
 }  // namespace
@@ -108,6 +121,11 @@ std::string encode_extras(const Profile& profile, const std::vector<uint64_t>& r
     histograms.push_back(
         std::vector<uint64_t>(sample.histogram.begin(), sample.histogram.begin() + static_cast<std::ptrdiff_t>(used)));
   }
+  json& variances = root["variances"] = json::array();  // the same, where there is one
+  for (size_t i = 0; i < profile.samples.size(); ++i) {
+    const Sample& sample = profile.samples[i];
+    if (sample.variance_ns2 > 0) variances.push_back({i, sample.variance_ns2, sample.count_variance});
+  }
   root["runtime_functions"] = runtime_functions;
   // Names come from the target and need not be UTF-8: replace, never throw.
   return root.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -159,6 +177,7 @@ Result<void> decode_extras(std::string_view source, Profile& profile, std::vecto
   if (const auto lists = root.find("histograms");
       lists != root.end() && lists->is_array() && lists->size() == profile.samples.size()) {
     for (size_t i = 0; i < profile.samples.size(); ++i) profile.samples[i].histogram = buckets((*lists)[i]);
+    decode_variances(root, profile);
   }
   if (const auto ids = root.find("runtime_functions"); ids != root.end() && ids->is_array()) {
     for (const json& id : *ids) {

@@ -46,6 +46,7 @@ struct Sample {
   uint64_t total_ns = 0;         // parked + queued, or off-CPU time
   uint64_t queued_ns = 0;        // part of total_ns spent runnable
   uint64_t max_ns = 0;
+  double variance_ns2 = 0, count_variance = 0;  // sampled: squares of the standard errors of total_ns and count
   std::vector<uint64_t> histogram;  // log2 ns buckets, may be empty
 };
 

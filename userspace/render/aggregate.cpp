@@ -24,6 +24,8 @@ void add(Row& row, const Sample& sample) {
   }
   row.total_ns += sample.total_ns;
   row.queued_ns += sample.queued_ns;
+  row.variance_ns2 += sample.variance_ns2;
+  row.count_variance += sample.count_variance;
   row.max_ns = std::max(row.max_ns, sample.max_ns);
   if (row.histogram.size() < sample.histogram.size()) row.histogram.resize(sample.histogram.size());
   for (size_t i = 0; i < sample.histogram.size(); ++i) row.histogram[i] += sample.histogram[i];
@@ -96,6 +98,8 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
     section.totals.total_ns += row.total_ns;
     section.totals.queued_ns += row.queued_ns;
     section.totals.open_ns += row.open_ns;
+    section.totals.variance_ns2 += row.variance_ns2;
+    section.totals.count_variance += row.count_variance;
   }
   std::stable_sort(section.rows.begin(), section.rows.end(),
                    [](const Row& a, const Row& b) { return a.total_ns > b.total_ns; });

@@ -22,12 +22,14 @@ struct Row {
   uint64_t count = 0;            // waits that ended
   uint64_t open = 0;             // waits still in flight at the end; their time is part of total_ns
   uint64_t total_ns = 0, queued_ns = 0, max_ns = 0, open_ns = 0;
+  double variance_ns2 = 0, count_variance = 0;  // sampled: see Sample
   std::vector<uint64_t> histogram;
   uint64_t mean_ns() const { return count + open == 0 ? 0 : total_ns / (count + open); }
 };
 
 struct Totals {
   uint64_t count = 0, open = 0, total_ns = 0, queued_ns = 0, open_ns = 0;
+  double variance_ns2 = 0, count_variance = 0;
 };
 
 struct Section {

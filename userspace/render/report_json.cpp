@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "profile/reconciliation.h"
 #include "render/account_json.h"
 #include "render/report.h"
 #include "render/stack_view.h"
@@ -22,6 +24,12 @@ ordered_json frame_json(const ProfileFrame& frame) {
   return out;
 }
 
+// Zero in exact recordings.
+void add_errors(ordered_json& out, double variance_ns2, double count_variance) {
+  out["total_std_error_ns"] = static_cast<uint64_t>(std::sqrt(variance_ns2));
+  out["count_std_error"] = static_cast<uint64_t>(std::sqrt(count_variance));
+}
+
 ordered_json section_json(const Profile& profile, const Section& section, const ReportOptions& options, bool waited) {
   ordered_json rows = ordered_json::array();
   for (const Row& row : section.rows) {
@@ -31,6 +39,7 @@ ordered_json section_json(const Profile& profile, const Section& section, const 
       out["open_count"] = row.open;
       out["open_ns"] = row.open_ns;
       out["queued_ns"] = row.queued_ns;
+      add_errors(out, row.variance_ns2, row.count_variance);
     }
     out["mean_ns"] = row.mean_ns();
     out["max_ns"] = row.max_ns;
@@ -56,6 +65,7 @@ ordered_json section_json(const Profile& profile, const Section& section, const 
     out["open_count"] = section.totals.open;
     out["open_ns"] = section.totals.open_ns;
     out["queued_ns"] = section.totals.queued_ns;
+    add_errors(out, section.totals.variance_ns2, section.totals.count_variance);
   }
   out["row_count"] = section.rows.size();
   out["rows"] = std::move(rows);
@@ -98,6 +108,16 @@ std::string report_json(const Profile& profile, const ReportOptions& options) {
   };
   out["losses"] = counts(profile.losses);
   out["counters"] = counts(profile.counters);
+  if (const auto sums = reconciliation_of(profile.counters))
+    out["reconciliation"] = {{"seen", sums->seen},
+                             {"seen_std_error", sums->std_error},
+                             {"lost", sums->lost},
+                             {"filtered", sums->filtered},
+                             {"open", sums->open},
+                             {"program", sums->program},
+                             {"at_the_edges", sums->uncertain},
+                             {"difference", sums->difference()},
+                             {"holds", sums->holds()}};
   return out.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 #include <ctime>
 
 #include "profile/losses.h"
+#include "profile/reconciliation.h"
 #include "render/account_text.h"
 #include "render/report.h"
 #include "render/stack_view.h"
@@ -123,6 +126,14 @@ class Report {
     }
   }
 
+  // Of a sampled total, when it matters: " ±7%".
+  static std::string error_of(const Row& row) {
+    const double error = row.total_ns == 0 ? 0 : std::sqrt(row.variance_ns2) / static_cast<double>(row.total_ns);
+    char text[32] = "";
+    if (error > 0.02) std::snprintf(text, sizeof text, " ±%.0f%%", std::min(error, 9.99) * 100);
+    return text;
+  }
+
   void rows(const Section& section, const std::string& unit, size_t most) {
     several_ = std::any_of(section.rows.begin(), section.rows.end(),
                            [&](const Row& row) { return row.pid != section.rows.front().pid; });
@@ -139,7 +150,7 @@ class Report {
     for (size_t i = 0; i < shown; ++i) {
       const Row& row = section.rows[i];
       std::vector<std::string> cells = {
-          format_duration(row.total_ns), format_share(row.total_ns, section.totals.total_ns),
+          format_duration(row.total_ns) + error_of(row), format_share(row.total_ns, section.totals.total_ns),
           format_count(row.count + row.open), format_duration(row.mean_ns()), format_duration(row.max_ns)};
       for (const double p : {0.5, 0.99}) {
         const uint64_t value = percentile(row.histogram, p, row.max_ns);
@@ -272,6 +283,8 @@ class Report {
       line(style_.warning("LOST") + "  " + plural(lost, "event") + " could not be recorded (" + causes +
            "): the numbers above are too low by them");
     }
+    if (const auto sums = reconciliation_of(profile_.counters))
+      line(sums->holds() ? style_.dim(to_text(*sums)) : style_.warning(to_text(*sums)));
     if (!remarks.empty()) line(style_.dim("Recorded, but " + remarks + "."));
   }
 

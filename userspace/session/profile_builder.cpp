@@ -104,6 +104,8 @@ void ProfileBuilder::add_blocked(const Snapshot& snapshot) {
     sample.total_ns = entry.parked_ns + entry.queued_ns;
     sample.queued_ns = entry.queued_ns;
     sample.max_ns = entry.max_ns;
+    sample.variance_ns2 = entry.variance_ns2;
+    sample.count_variance = entry.count_variance;
     sample.histogram = up_to_last(entry.parked.data(), entry.parked.data() + entry.parked.size());
     profile_.samples.push_back(std::move(sample));
   }

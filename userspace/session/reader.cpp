@@ -27,6 +27,10 @@ uint64_t sum(const Histogram& histogram) {
   return total;
 }
 
+double variance_of(const fp_blocked_value& value) {
+  return (static_cast<double>(value.variance_high) * 0x1p32 + static_cast<double>(value.variance_low)) * 0x1p20;
+}
+
 OffCpuEntry entry_of(const fp_offcpu_key& key) {
   OffCpuEntry entry;
   entry.pid = key.tgid;
@@ -70,6 +74,9 @@ Result<void> SnapshotReader::read_blocked(Snapshot& snapshot) const {
                                                         entry.parked_ns += value.parked_ns;
                                                         entry.queued_ns += value.queued_ns;
                                                         entry.events += value.events;
+                                                        entry.variance_ns2 += variance_of(value);
+                                                        entry.count_variance +=
+                                                            static_cast<double>(value.count_variance);
                                                         entry.max_ns = std::max<uint64_t>(entry.max_ns, value.max_ns);
                                                         for (size_t i = 0; i < entry.parked.size(); ++i)
                                                           entry.parked[i] += value.histogram[i];
@@ -166,6 +173,7 @@ Result<void> SnapshotReader::read_losses(Snapshot& snapshot) const {
   losses.map_busy = total[FP_LOST_MAP_BUSY];
   losses.leaf_missing = total[FP_LOST_LEAF];
   losses.clipped = total[FP_CLIPPED];
+  losses.filtered = total[FP_FILTERED];
   return {};
 }
 

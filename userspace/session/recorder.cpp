@@ -14,6 +14,7 @@
 #include "session/complete_stacks.h"
 #include "session/open_waits.h"
 #include "session/profile_builder.h"
+#include "session/reconcile.h"
 #include "session/stopwatch.h"
 #include "symbol/symbolizer.h"
 
@@ -44,8 +45,10 @@ bool own_counts(RegistryView& registry, OwnCounts& counts) {
 }
 
 struct Watched {
+  explicit Watched(uint32_t reasons) : reconciler(reasons) {}
   std::unique_ptr<RegistryView> registry;  // null: none, or not readable
   OwnCounts first, last;
+  Reconciler reconciler;
   bool current = false;  // `last` was read at the very end: the process had not ended by itself
 };
 
@@ -59,7 +62,7 @@ struct Recorder::State {
   std::map<uint32_t, Watched> watched;
   uint64_t start_ns = 0, start_unix_ns = 0, end_ns = 0;
 
-  void open_processes();
+  void open_symbols();
   // While the processes live: libraries loaded since, their own counters.
   void refresh();
 };
@@ -70,22 +73,14 @@ Recorder& Recorder::operator=(Recorder&&) noexcept = default;
 Recorder::~Recorder() = default;
 Session& Recorder::session() { return state_->session; }
 
-void Recorder::State::open_processes() {
-  for (const FiberProcess& process : session.options().processes) {
+void Recorder::State::open_symbols() {
+  for (const FiberProcess& process : session.options().processes)
     if (auto opened = ProcessSymbols::open(process.pid)) symbols[process.pid] = std::move(*opened);
-    Watched& entry = watched[process.pid];
-    if (!process.registry_address) continue;
-    if (auto view = RegistryView::open(process.pid, process.registry_address)) {
-      entry.registry = std::move(*view);
-      own_counts(*entry.registry, entry.first);
-      entry.last = entry.first;
-    }
-  }
 }
 
 void Recorder::State::refresh() {
   for (const FiberProcess& process : session.options().processes) {
-    Watched& entry = watched[process.pid];
+    Watched& entry = watched.at(process.pid);
     // A program that has just been started had no registry at first.
     if (!entry.registry && process.registry_address)
       if (auto view = RegistryView::open(process.pid, process.registry_address)) entry.registry = std::move(*view);
@@ -95,13 +90,23 @@ void Recorder::State::refresh() {
 }
 
 Result<Recorder> Recorder::start(RecordOptions options) {
+  std::map<uint32_t, Watched> watched;
+  for (const FiberProcess& process : options.session.processes) {
+    Watched& entry = watched.try_emplace(process.pid, options.session.reasons).first->second;
+    if (process.registry_address)
+      if (auto view = RegistryView::open(process.pid, process.registry_address)) entry.registry = std::move(*view);
+    if (entry.registry && own_counts(*entry.registry, entry.first)) entry.last = entry.first;
+    entry.reconciler.before_attach(entry.registry.get());
+  }
   auto session = Session::start(std::move(options.session));
   if (!session) return tl::unexpected(session.error());
+  for (auto& [pid, entry] : watched) entry.reconciler.after_attach(entry.registry.get());
   auto state = std::make_unique<State>(std::move(*session));
+  state->watched = std::move(watched);
   state->command = std::move(options.command);
   state->start_ns = monotonic_ns();
   state->start_unix_ns = unix_ns();
-  state->open_processes();
+  state->open_symbols();
   return Recorder(std::move(state));
 }
 
@@ -130,8 +135,12 @@ Result<Profile> Recorder::finish() {
   State& s = *state_;
   if (!s.end_ns) s.end_ns = monotonic_ns();
   s.refresh();
+  for (auto& [pid, entry] : s.watched)
+    if (entry.registry) entry.reconciler.before_snapshot(*entry.registry, s.session.attached_ns());
   auto snapshot = s.session.snapshot();
   if (!snapshot) return tl::unexpected(snapshot.error());
+  for (auto& [pid, entry] : s.watched)
+    if (entry.registry) entry.reconciler.after_snapshot(*entry.registry);
   ProfileBuilder builder(s.symbols);
   for (const FiberProcess& process : s.session.options().processes) builder.name_process(process.pid, process.name);
 
@@ -176,6 +185,14 @@ Result<Profile> Recorder::finish() {
     profile.counters["events"] += entry.events;
   }
   profile.counters["waits_open"] = open.waits;
+  Reconciliation sums;
+  if (std::all_of(s.watched.begin(), s.watched.end(),
+                  [&](const auto& each) { return each.second.reconciler.add(*snapshot, each.first, sums); })) {
+    sums.seen -= std::min(sums.seen, snapshot->losses.clipped);
+    sums.lost = snapshot->losses.blocked_map_full;
+    sums.filtered = snapshot->losses.filtered;
+    add_counters(sums, profile.counters);
+  }
   if (open.without_stack) profile.losses["open wait without stack: out of time"] = open.without_stack;
   return profile;
 }

@@ -34,7 +34,7 @@ std::string describe(const FiberProcess& process) {
 
 // Per-CPU maps take entries x CPUs x 400 bytes of kernel memory: at most 64 MB of it, at least 1024 entries.
 uint32_t per_cpu_entries(int cpus) {
-  return std::clamp<uint32_t>((64u << 20) / (400u * static_cast<uint32_t>(cpus)), 1024, 8192);
+  return std::clamp<uint32_t>((64u << 20) / (400u * static_cast<uint32_t>(cpus)), 1024, 16384);
 }
 
 bool is_usable_at(const Probe& probe, NopForm form) {
@@ -287,6 +287,8 @@ Result<Snapshot> Session::snapshot() {
   if (!state_->reader) return fail("this session has not been loaded");
   return state_->reader->read();
 }
+
+uint64_t Session::attached_ns() const { return state_->skeleton->bss ? state_->skeleton->bss->attached_ns : 0; }
 
 void Session::detach() {
   state_->probe_links.clear();

@@ -46,6 +46,9 @@ class Session {
   // Everything counted since attach(). Also works after detach() and after the processes have ended.
   Result<Snapshot> snapshot();
 
+  // CLOCK_MONOTONIC, right before the probes of waits were attached; 0: not yet.
+  uint64_t attached_ns() const;
+
   // Takes the probes out of the processes; counted values stay readable.
   void detach();
 

@@ -30,6 +30,8 @@ struct BlockedEntry {
   uint64_t queued_ns = 0;  // runnable, waiting for a processor
   uint64_t max_ns = 0;     // longest single wait, parked + queued, in full even if it began before the attach
   uint64_t events = 0;     // how many probe hits stand behind `count`
+  // Sampled: the squares of the standard errors of parked_ns + queued_ns and of `count`.
+  double variance_ns2 = 0, count_variance = 0;
   Histogram parked{};      // of parked + queued, weighted, in full
 };
 
@@ -107,8 +109,10 @@ struct Losses {
   uint64_t map_busy = 0;           // the kernel refused an insertion for another reason than a full map
   uint64_t scratch_preempted = 0;  // stack not taken: preempted by other fibers' events too often meanwhile
   uint64_t leaf_missing = 0;       // the inner end of a worker's stack was not kept: callers of libc may be missing
+  uint64_t filtered = 0;           // waits shorter than the wanted minimum, which are not recorded
   uint64_t clipped = 0;  // waits that began before the attach: counted, but only the part since then is in the totals
-  // Of all these, what was lost. stack_truncated, leaf_missing and clipped are not: those events are recorded.
+  // Of all these, what was lost. stack_truncated, leaf_missing and clipped are not, those events are recorded; filtered is
+  // what was asked for.
   uint64_t total() const {
     return blocked_map_full + offcpu_map_full + stack_map_full + stack_walk_failed + stack_hash_collision +
            user_memory_fault + worker_map_full + queue_map_full + queued_map_full + map_busy + scratch_preempted;
