@@ -7,5 +7,6 @@
 #include "blocked.bpf.h"
 #include "queue.bpf.h"
 #include "offcpu.bpf.h"
+#include "oncpu.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

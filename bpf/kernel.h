@@ -81,6 +81,9 @@ struct pt_regs {
 #define SYSCALL_ARG1(r) ((r)->si)
 #define KERNEL_STACK_SIZE 16384
 
+#define IN_KERNEL(r) (!((r)->cs & 3))
+
+#define NR_restart_syscall 219
 #define NR_futex 202
 #define NR_futex_waitv 449
 #define NR_futex_wait 455
@@ -111,6 +114,9 @@ struct pt_regs {
 #define SYSCALL_ARG1(r) ((r)->regs[1])
 #define KERNEL_STACK_SIZE 16384
 
+#define IN_KERNEL(r) ((r)->pstate & 0xf)
+
+#define NR_restart_syscall 128
 #define NR_futex 98
 #define NR_futex_waitv 449
 #define NR_futex_wait 455

@@ -25,14 +25,15 @@ struct {
   __type(value, struct fp_leaf_scratch);
 } leaf_scratch SEC(".maps");
 
-static __always_inline void keep_leaf(u64 key, const struct pt_regs* regs) {
+/* Keeps one more only if there are fewer than `most`. */
+static __always_inline void keep_leaf(u64 key, const struct pt_regs* regs, u32 most) {
   if (bpf_map_lookup_elem(&leaves, &key)) return;
   u32 zero = 0;
   u32 slot = SCRATCH_SWITCH;
   struct fp_leaf_scratch* s = bpf_map_lookup_elem(&leaf_scratch, &zero);
   const struct fp_scratch* walked = bpf_map_lookup_elem(&scratch, &slot);
   if (!s || !walked) return;
-  if (leaves_full) goto missing;
+  if (leaves_full || leaves_kept >= most) goto missing;
   u64 sp = REG_SP(regs);
   s->leaf.ip = REG_IP(regs);
   s->leaf.sp = sp;
@@ -53,6 +54,7 @@ static __always_inline void keep_leaf(u64 key, const struct pt_regs* regs) {
       s->leaf.length = FP_LEAF_BYTES;
   }
   int error = insert(&leaves, &key, &s->leaf);
+  if (!error) __sync_fetch_and_add(&leaves_kept, 1);
   if (!error || error == -EEXIST) return;
   if (error == -E2BIG) leaves_full = 1;
 missing:
@@ -60,9 +62,9 @@ missing:
 }
 
 /* Key of the current worker's user stack; 0: not stored. */
-static __always_inline u64 worker_stack(u32 tgid, const struct pt_regs* regs) {
-  u64 key = switch_stack(tgid, regs);
-  if (key) keep_leaf(key, regs);
+static __always_inline u64 worker_stack(u32 tgid, const struct pt_regs* regs, int only_known, u32 most_leaves) {
+  u64 key = switch_stack(tgid, regs, only_known);
+  if (key && !only_known) keep_leaf(key, regs, most_leaves);
   return key;
 }
 

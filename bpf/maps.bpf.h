@@ -33,11 +33,14 @@ __u64 elapsed_at_least = 0;
 
 __u8 blocked_full = 0;
 __u8 offcpu_full = 0;
+__u8 oncpu_full = 0;
 __u8 stacks_full = 0;
 __u8 leaves_full = 0;
+__u32 leaves_kept = 0;
 __u8 workers_full = 0;
 __u8 queues_full = 0;
 __u8 queued_full = 0;
+__u8 times_full = 0;
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
@@ -52,6 +55,22 @@ struct {
   __type(key, struct fp_offcpu_key);
   __type(value, struct fp_offcpu_value);
 } offcpu SEC(".maps");
+
+/* Not per CPU: a CPU adds to it a hundred times a second. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __type(key, struct fp_oncpu_key);
+  __type(value, __u64);
+} oncpu SEC(".maps");
+
+/* By process id. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __type(key, __u32);
+  __type(value, struct fp_worker_time);
+} worker_times SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -124,6 +143,7 @@ struct {
 static const struct fp_blocked_value no_waits;
 static const struct fp_offcpu_value no_offcpu;
 static const struct fp_delay_value no_delays;
+static const struct fp_worker_time no_time;
 
 /* Adds are atomic although the maps are per CPU: since Linux 6.x uprobe programs are preemptible, and a program
  * preempted between load and store would write back a value thousands of events old. `lock add` costs 5 ns. */
@@ -150,6 +170,11 @@ static __always_inline u32 log2_of(u64 value) {
   if (value >> 2) { value >>= 2; result += 2; }
   if (value >> 1) result += 1;
   return result;
+}
+
+static __always_inline u32 bucket_of(u64 ns) {
+  u32 bucket = log2_of(ns);
+  return bucket < FP_BUCKETS ? bucket : FP_BUCKETS - 1;
 }
 
 /* Ids of threads and processes are everywhere those that fiberprof itself sees, so that userspace never translates.

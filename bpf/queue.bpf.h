@@ -99,7 +99,7 @@ int on_worker_start(struct pt_regs* ctx) {
   struct fp_counters* value = counters_of(tgid);
   if (value) ADD(value->worker_starts, 1);
   u32 tid = visible_id((struct task_struct*)bpf_get_current_task());
-  struct fp_worker worker = {.record = ARG2(ctx), .why = {.tgid = tgid}};
+  struct fp_worker worker = {.record = ARG2(ctx), .on_ns = bpf_ktime_get_ns(), .seen = 1, .why = {.tgid = tgid}};
   int error = workers_full ? -E2BIG : (int)bpf_map_update_elem(&workers, &tid, &worker, BPF_ANY);
   if (error) {
     if (error == -E2BIG) workers_full = 1;

@@ -112,6 +112,7 @@ enum fp_cause {
   FP_SYSCALL = 3,
   FP_FAULT = 4,
   FP_DISK = 5,
+  FP_STOPPED = 6,
 };
 
 struct fp_offcpu_key {
@@ -128,8 +129,29 @@ struct fp_offcpu_key {
 
 struct fp_offcpu_value {
   __u64 total_ns;
+  __u64 runnable_ns; /* part of it: woken, or preempted, and without a CPU */
   __u64 max_ns;
   __u64 histogram[FP_BUCKETS]; /* their sum is the count */
+};
+
+/* Samples of the CPU clock that found a worker: how many is the value. */
+struct fp_oncpu_key {
+  __u32 tgid;
+  __u32 on_fiber;
+  __u64 fiber_entry;
+  __u64 user_stack;
+  __u64 kernel_stack;
+};
+
+/* What the workers of a process did with their time, exactly; and how many samples there are to divide it by. */
+struct fp_worker_time {
+  __u64 on_cpu_ns;
+  __u64 off_cpu_ns; /* runnable and those shorter than min_wait_ns included */
+  __u64 runnable_ns;
+  __u64 max_runnable_ns;
+  __u64 samples;
+  __u64 fiber_samples;
+  __u64 runnable[FP_BUCKETS]; /* histogram of the times from wake-up or preemption to a CPU */
 };
 
 /* Where a process keeps code that is compiled with frame pointers: the program, and the runtime if it is a library of
@@ -142,6 +164,12 @@ struct fp_process {
 struct fp_worker {
   __u64 record;   /* address of its struct fiberprof_worker in the process */
   __u64 start_ns; /* off its CPU since; 0: on it */
+  __u64 woken_ns; /* runnable again since; 0: not yet */
+  __u64 on_ns;    /* on its CPU since; watched since, if then it was there already */
+  __u64 seen;     /* 0: not on a CPU since it is watched */
+  __u64 ran_ns;   /* time on its CPU that is not yet in fp_worker_time */
+  __s32 syscall;  /* in which it slept last, and how */
+  __u32 futex_op;
   struct fp_offcpu_key why;
 };
 
@@ -158,6 +186,8 @@ enum fp_loss {
   FP_LOST_SCRATCH, /* preempted by another fiber's event in the middle of this one, more often than it retries */
   FP_LOST_USER_MEMORY,
   FP_LOST_MAP_BUSY,
+  FP_LOST_ONCPU_FULL,   /* a sample of the CPU clock without its stack */
+  FP_LOST_PROCESS_FULL, /* a worker of one process too many ran or slept */
   FP_LOST_LEAF, /* no room or no access for the inner end of a worker's stack: less complete, not lost */
   FP_CLIPPED, /* waits that began before the attach; only the part since then is in the totals */
   FP_FILTERED, /* shorter than the wanted minimum */

@@ -180,6 +180,21 @@ __attribute__((noinline)) int hash_frames(u32 slot) {
   return 1;
 }
 
+/* At the first instructions of a function its frame record is not there yet, and at its last not any more: a walk
+ * would leave out its caller. That one's return address; 0: there is a record. */
+static __always_inline u64 caller_without_record(u64 ip, u64 sp) {
+  u8 code[4];
+  u64 ret = 0;
+  if (bpf_probe_read_user(code, sizeof(code), (void*)ip)) return 0;
+  const int endbr = code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3] == 0xfa;
+  if (code[0] == 0x48 && code[1] == 0x89 && code[2] == 0xe5) /* mov %rsp,%rbp, after push %rbp */
+    sp += 8;
+  else if (!endbr && code[0] != 0x55 && code[0] != 0xc3) /* push %rbp, ret */
+    return 0;
+  if (bpf_probe_read_user(&ret, sizeof(ret), (void*)sp)) return 0;
+  return ret;
+}
+
 enum { STACK_UNKNOWN, STACK_SAME, STACK_DIFFERENT };
 
 /* What is stored under `key`, compared with the stack in scratch. */
@@ -226,6 +241,12 @@ static __always_inline u64 store_stack(u32 slot, const struct fp_scratch* s) {
   return 0;
 }
 
+/* The same, if it has been stored before. */
+static __always_inline u64 known_stack(u32 slot, const struct fp_scratch* s) {
+  const u64 key = s->hash;
+  return compare_stack(slot, key) == STACK_SAME ? key : 0;
+}
+
 /* User stack of the current task at a probe site. */
 static __always_inline u64 probe_stack(u64 ip, u64 fp) {
   const u32 slot = SCRATCH_PROBE;
@@ -247,7 +268,7 @@ static __always_inline u64 probe_stack(u64 ip, u64 fp) {
 }
 
 /* User stack of a task that is being switched out, where nothing else runs on this CPU. */
-static __always_inline u64 switch_stack(u32 tgid, const struct pt_regs* regs) {
+static __always_inline u64 switch_stack(u32 tgid, const struct pt_regs* regs, int only_known) {
   (void)tgid; /* only x86-64 needs it */
   const u32 slot = SCRATCH_SWITCH;
   struct fp_scratch* s = bpf_map_lookup_elem(&scratch, &slot);
@@ -256,7 +277,9 @@ static __always_inline u64 switch_stack(u32 tgid, const struct pt_regs* regs) {
   s->extra[0] = 0;
   s->extra[1] = 0;
 #if defined(__TARGET_ARCH_x86) /* AArch64's ABI has libc keep frame pointers */
-  if (!in_code(tgid, REG_IP(regs))) {
+  if (in_code(tgid, REG_IP(regs))) {
+    s->extra[0] = caller_without_record(REG_IP(regs), REG_SP(regs));
+  } else {
     u64 record[2];
     if (find_caller(slot, tgid, REG_SP(regs), fp)) fp = s->base;
     /* the vdso has frame pointers, its caller in libc has none: the same again, one frame up */
@@ -275,7 +298,7 @@ static __always_inline u64 switch_stack(u32 tgid, const struct pt_regs* regs) {
   if (distance < FP_LEAF_BYTES) s->hash = mix(s->hash, distance) | 1;
   if (s->truncated) lost(FP_LOST_STACK_TRUNCATED, 1);
   if (s->unreadable) lost(FP_LOST_STACK_WALK, 1);
-  return store_stack(slot, s);
+  return only_known ? known_stack(slot, s) : store_stack(slot, s);
 }
 
 #endif

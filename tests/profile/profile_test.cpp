@@ -78,7 +78,19 @@ void expect_equal(const Profile& expected, const Profile& actual) {
     std::vector<uint64_t> histogram = a.histogram;  // trailing zeros are not stored
     while (!histogram.empty() && histogram.back() == 0) histogram.pop_back();
     EXPECT_EQ(histogram, b.histogram);
-    EXPECT_EQ(a.kind == SampleKind::blocked ? a.queued_ns : 0, b.queued_ns);
+    EXPECT_EQ(a.queued_ns, b.queued_ns);
+  }
+  ASSERT_EQ(expected.workers.size(), actual.workers.size());
+  for (size_t i = 0; i < expected.workers.size(); ++i) {
+    const WorkerStats &a = expected.workers[i], &b = actual.workers[i];
+    EXPECT_EQ(a.pid, b.pid);
+    EXPECT_EQ(a.on_cpu_ns, b.on_cpu_ns);
+    EXPECT_EQ(a.off_cpu_ns, b.off_cpu_ns);
+    EXPECT_EQ(a.runnable_ns, b.runnable_ns);
+    EXPECT_EQ(a.max_runnable_ns, b.max_runnable_ns);
+    EXPECT_EQ(a.samples, b.samples);
+    EXPECT_EQ(a.fiber_samples, b.fiber_samples);
+    EXPECT_EQ(a.runnable, b.runnable);
   }
   ASSERT_EQ(expected.queues.size(), actual.queues.size());
   for (size_t i = 0; i < expected.queues.size(); ++i) {

@@ -18,6 +18,9 @@
 //   mutex MS N                            wait N times MS for a pthread mutex another thread holds
 //   sleep MS N, pipe MS N, spin MS        nanosleep; read(2) on an empty pipe; a busy loop
 //   idle MS N                             a futex wait with no fiber on the worker
+//   wait HOW MS N, idlewait HOW MS N      as kernel_waits.h has it, with and without a fiber; answers "no" if the
+//   kernel
+//                                         does not
 //   start                                 starts one more worker
 //   park REASON AGO_MS                    a fiber that has waited since AGO_MS; its stack is a real one; never ends
 //   semaphores                            -> the semaphores, in the order of the list
@@ -50,6 +53,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "kernel_waits.h"
 
 namespace {
 
@@ -375,6 +380,8 @@ std::string command(std::istringstream& words) {
   words >> name;
   if (name == "on") words >> worker >> name;
   if (worker >= workers.size()) return "error: no such worker";
+  std::string how;
+  if (name == "wait" || name == "idlewait") words >> how;
   uint64_t a[6] = {};
   for (auto& argument : a) words >> argument;
   const uint64_t id = 100 + worker;
@@ -436,6 +443,13 @@ std::string command(std::istringstream& words) {
     as_fiber(worker, [&] { contract_spin(a[0]); });
   } else if (name == "idle") {
     idle(worker, a[0], a[1]);
+  } else if (name == "wait" || name == "idlewait") {
+    bool done = true;
+    const auto waits = [&] {
+      for (uint64_t i = 0; i < a[1]; ++i) done = kernel_waits::wait(how, a[0]) && done;
+    };
+    name == "wait" ? as_fiber(worker, waits) : workers[worker]->run(waits);
+    return done ? "ok" : "no";
   } else if (name == "start") {
     add_worker();
   } else if (name == "park") {

@@ -85,6 +85,7 @@ inline Profile sample_profile() {
   preempted.reason = "preempted";
   preempted.frames = {9, 7, 4};
   preempted.count = 30;
+  preempted.queued_ns = 600'000'000;
   preempted.total_ns = 600'000'000;
   preempted.max_ns = 50'000'000;
   preempted.histogram.clear();
@@ -97,7 +98,25 @@ inline Profile sample_profile() {
   idle.count = 700;
   idle.total_ns = 100'000'000'000;
 
-  profile.samples = {channel, mutex, open, preempted, idle};
+  Sample running = preempted;
+  running.kind = SampleKind::on_cpu;
+  running.reason = "running";
+  running.frames = {9, 7, 4};
+  running.queued_ns = 0;
+  running.max_ns = 0;
+  running.count = 300;
+  running.total_ns = 3'200'000'000;
+
+  profile.samples = {channel, mutex, open, preempted, idle, running};
+  WorkerStats workers;
+  workers.pid = 12;
+  workers.on_cpu_ns = 3'200'000'000;
+  workers.off_cpu_ns = 16'800'000'000;
+  workers.runnable_ns = 650'000'000;
+  workers.max_runnable_ns = 50'000'000;
+  workers.samples = workers.fiber_samples = 300;
+  workers.runnable = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 700, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25};
+  profile.workers = {workers};
   QueueStats queue;
   queue.pid = 12;
   queue.ticks = 10'000;

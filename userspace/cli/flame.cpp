@@ -91,9 +91,12 @@ void add_flame(CLI::App& app, std::function<int()>& action) {
       ->option_text("FILE");
   add_duration(*command, "-d,--duration", options->duration_ns, "How long to record when a PID is given. Default 10s.");
   add_choice<FlameKind>(*command, "--kind", options->flame.kind,
-                        {{"blocked", FlameKind::blocked}, {"off-cpu", FlameKind::off_cpu}, {"all", FlameKind::all}},
+                        {{"blocked", FlameKind::blocked},
+                         {"off-cpu", FlameKind::off_cpu},
+                         {"all", FlameKind::all},
+                         {"cpu", FlameKind::cpu}},
                         "What the width means: blocked (default) is time fibers waited, off-cpu time the kernel took "
-                        "their worker thread away. Idle workers are in neither.");
+                        "their worker thread away, all both of them, cpu time they ran. Idle workers are in none.");
   command->add_flag("--folded", options->folded,
                     "Folded stacks as text instead: outermost;...;innermost;[reason] nanoseconds, one line a stack.");
   command->add_flag("--inverted", options->look.inverted, "Grow downwards, from where fibers begin (an icicle).");

@@ -357,9 +357,10 @@ class Decoder {
     }
     const auto value = [&](size_t ours) { return value_at_[ours] < value_count ? values[value_at_[ours]] : 0; };
     const bool waits = result.kind == SampleKind::blocked || result.kind == SampleKind::open;
-    result.count = value(waits ? kWaits : kSwitches);
-    result.total_ns = value(waits ? kBlocked : result.kind == SampleKind::idle ? kIdle : kOffCpu);
-    result.queued_ns = waits ? value(kQueued) : 0;
+    const bool ran = result.kind == SampleKind::on_cpu;
+    result.count = value(waits ? kWaits : ran ? kSamples : kSwitches);
+    result.total_ns = value(waits ? kBlocked : ran ? kCpu : result.kind == SampleKind::idle ? kIdle : kOffCpu);
+    result.queued_ns = waits ? value(kQueued) : ran ? 0 : value(kRunnable);
     result.max_ns = value(kLongest);
     profile_.samples.push_back(std::move(result));
   }

@@ -135,8 +135,12 @@ class Encoder {
       values[kWaits] = clamp(sample.count);
       values[kBlocked] = clamp(sample.total_ns);
       values[kQueued] = clamp(sample.queued_ns);
+    } else if (sample.kind == SampleKind::on_cpu) {
+      values[kSamples] = clamp(sample.count);
+      values[kCpu] = clamp(sample.total_ns);
     } else {
       values[kSwitches] = clamp(sample.count);
+      values[kRunnable] = clamp(sample.queued_ns);
       values[sample.kind == SampleKind::idle ? kIdle : kOffCpu] = clamp(sample.total_ns);
     }
     struct Text {

@@ -13,6 +13,7 @@ constexpr int kFormat = 1;
 constexpr size_t kMaxBuckets = 64;    // log2 of any 64-bit number
 constexpr size_t kMaxQueues = 65536;  // processors over all processes of a recording
 constexpr size_t kMaxNames = 1024;    // losses, counters
+constexpr size_t kMaxProcesses = 65536;
 
 uint64_t number(const json& object, const char* key) {
   const auto found = object.find(key);
@@ -74,12 +75,15 @@ std::string_view kind_name(SampleKind kind) {
       return "off-cpu";
     case SampleKind::idle:
       return "idle";
+    case SampleKind::on_cpu:
+      return "on-cpu";
   }
   return "blocked";
 }
 
 bool kind_from_name(std::string_view name, SampleKind& kind) {
-  for (const SampleKind each : {SampleKind::blocked, SampleKind::open, SampleKind::off_cpu, SampleKind::idle}) {
+  for (const SampleKind each :
+       {SampleKind::blocked, SampleKind::open, SampleKind::off_cpu, SampleKind::idle, SampleKind::on_cpu}) {
     if (kind_name(each) == name) {
       kind = each;
       return true;
@@ -113,6 +117,17 @@ std::string encode_extras(const Profile& profile, const std::vector<uint64_t>& r
                       {"p50_ns", delay.p50_ns},
                       {"p99_ns", delay.p99_ns},
                       {"p999_ns", delay.p999_ns}});
+  }
+  json& workers = root["workers"] = json::array();
+  for (const WorkerStats& worker : profile.workers) {
+    workers.push_back({{"pid", worker.pid},
+                       {"on_cpu_ns", worker.on_cpu_ns},
+                       {"off_cpu_ns", worker.off_cpu_ns},
+                       {"runnable_ns", worker.runnable_ns},
+                       {"max_runnable_ns", worker.max_runnable_ns},
+                       {"samples", worker.samples},
+                       {"fiber_samples", worker.fiber_samples},
+                       {"runnable", worker.runnable}});
   }
   json& histograms = root["histograms"] = json::array();  // one per sample, in their order
   for (const Sample& sample : profile.samples) {
@@ -171,6 +186,21 @@ Result<void> decode_extras(std::string_view source, Profile& profile, std::vecto
       if (!each.is_object() || profile.delays.size() == kMaxQueues) continue;
       profile.delays.push_back({static_cast<uint32_t>(number(each, "pid")), number(each, "count"),
                                 number(each, "p50_ns"), number(each, "p99_ns"), number(each, "p999_ns")});
+    }
+  }
+  if (const auto workers = root.find("workers"); workers != root.end() && workers->is_array()) {
+    for (const json& each : *workers) {
+      if (!each.is_object() || profile.workers.size() == kMaxProcesses) continue;
+      WorkerStats worker;
+      worker.pid = static_cast<uint32_t>(number(each, "pid"));
+      worker.on_cpu_ns = number(each, "on_cpu_ns");
+      worker.off_cpu_ns = number(each, "off_cpu_ns");
+      worker.runnable_ns = number(each, "runnable_ns");
+      worker.max_runnable_ns = number(each, "max_runnable_ns");
+      worker.samples = number(each, "samples");
+      worker.fiber_samples = number(each, "fiber_samples");
+      if (const auto list = each.find("runnable"); list != each.end()) worker.runnable = buckets(*list);
+      profile.workers.push_back(std::move(worker));
     }
   }
   // Only when no other tool has merged or dropped samples in between.

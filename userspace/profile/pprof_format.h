@@ -52,14 +52,19 @@ struct ValueType {
 };
 // A wait counts under blocked (and queued, its last part), never also under off-cpu: summing one type over a file is
 // always meaningful. Idle workers have their own type, so healthy idleness is never added to blocking.
-inline constexpr size_t kWaits = 0, kBlocked = 1, kQueued = 2, kLongest = 3, kSwitches = 4, kOffCpu = 5, kIdle = 6;
-inline constexpr std::array<ValueType, 7> kValueTypes{{{"waits", "count"},
-                                                       {"blocked", "nanoseconds"},
-                                                       {"queued", "nanoseconds"},
-                                                       {"longest", "nanoseconds"},
-                                                       {"switches", "count"},
-                                                       {"off-cpu", "nanoseconds"},
-                                                       {"idle", "nanoseconds"}}};
+// `runnable` is the part of off-cpu and idle that a thread waited for a CPU.
+inline constexpr size_t kWaits = 0, kBlocked = 1, kQueued = 2, kLongest = 3, kSwitches = 4, kOffCpu = 5, kIdle = 6,
+                        kSamples = 7, kCpu = 8, kRunnable = 9;
+inline constexpr std::array<ValueType, 10> kValueTypes{{{"waits", "count"},
+                                                        {"blocked", "nanoseconds"},
+                                                        {"queued", "nanoseconds"},
+                                                        {"longest", "nanoseconds"},
+                                                        {"switches", "count"},
+                                                        {"off-cpu", "nanoseconds"},
+                                                        {"idle", "nanoseconds"},
+                                                        {"samples", "count"},
+                                                        {"cpu", "nanoseconds"},
+                                                        {"runnable", "nanoseconds"}}};
 inline constexpr std::string_view kDefaultType = "blocked";
 
 inline constexpr std::string_view kLabelKind = "kind", kLabelReason = "reason", kLabelProcess = "process",

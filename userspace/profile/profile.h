@@ -33,22 +33,30 @@ enum class SampleKind : uint8_t {
   open,     // waits still in flight when the recording ended, up to that moment
   off_cpu,  // a fiber's worker thread was taken off its CPU by the kernel
   idle,     // a worker without a fiber slept: healthy
+  on_cpu,   // a worker ran: samples of the CPU clock
 };
 
 struct Sample {
   SampleKind kind{};
-  std::string reason;  // blocked, open: wait reason; off_cpu, idle: "preempted", "futex wait", "read", ...
+  // blocked, open: wait reason; off_cpu, idle: "preempted", "futex wait", "read", ...; on_cpu: "running" or "scheduler"
+  std::string reason;
   uint32_t pid = 0;
   std::string process;           // its comm
   std::string name;              // fiber name or spawned function, when known
   std::vector<uint32_t> frames;  // indices into Profile::frames, innermost first
-  uint64_t count = 0;            // waits
-  uint64_t total_ns = 0;         // parked + queued, or off-CPU time
-  uint64_t queued_ns = 0;        // part of total_ns spent runnable
+  uint64_t count = 0;            // waits; on_cpu: samples
+  uint64_t total_ns = 0;         // parked + queued, or off-CPU or on-CPU time
+  uint64_t queued_ns = 0;        // part of total_ns spent runnable: of a fiber, or off_cpu and idle: of the thread
   uint64_t max_ns = 0;
   double variance_ns2 = 0, count_variance = 0;  // sampled: squares of the standard errors of total_ns and count
   std::vector<uint64_t> histogram;  // log2 ns buckets, may be empty
 };
+
+// On a worker's CPU, but no fiber: the runtime's own work between them.
+inline constexpr std::string_view kScheduler = "scheduler";
+inline bool is_scheduler(const Sample& sample) {
+  return sample.kind == SampleKind::on_cpu && sample.reason == kScheduler;
+}
 
 struct QueueStats {
   uint32_t pid = 0, processor = 0;
@@ -74,12 +82,23 @@ struct QueueDelays {
   uint64_t p50_ns = 0, p99_ns = 0, p999_ns = 0;
 };
 
+// All worker threads of one process together, exact.
+struct WorkerStats {
+  uint32_t pid = 0;
+  uint64_t on_cpu_ns = 0, off_cpu_ns = 0;
+  uint64_t runnable_ns = 0;  // part of off_cpu_ns: woken or preempted, and waiting for a CPU
+  uint64_t max_runnable_ns = 0;
+  uint64_t samples = 0, fiber_samples = 0;  // of the CPU clock; with a fiber
+  std::vector<uint64_t> runnable;           // log2 ns buckets of the times behind runnable_ns
+};
+
 struct Profile {
   std::vector<ProfileFrame> frames;
   std::vector<Sample> samples;
   std::vector<QueueStats> queues;
   std::vector<QueuedSite> queued;
   std::vector<QueueDelays> delays;
+  std::vector<WorkerStats> workers;
   std::map<std::string, uint64_t> losses;  // cause -> events; only what is not zero
   uint64_t start_unix_ns = 0;
   uint64_t duration_ns = 0;

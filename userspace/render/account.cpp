@@ -52,7 +52,7 @@ Account AccountBuilder::take(uint64_t lived_ns) {
 Account account_of(const Profile& profile) {
   AccountBuilder builder;
   for (const Sample& sample : profile.samples) {
-    if (sample.kind == SampleKind::idle) continue;
+    if (sample.kind == SampleKind::idle || is_scheduler(sample)) continue;
     AccountRow& row = builder.row(sample.pid, sample.process, fiber_of(profile, sample));
     switch (sample.kind) {
       case SampleKind::blocked:
@@ -63,8 +63,14 @@ Account account_of(const Profile& profile) {
         if (sample.reason == "preempted") {
           row.preempted_ns += sample.total_ns;
         } else {
-          row.kernel_ns[sample.reason] += sample.total_ns;
+          // Woken, but without a CPU yet, is no longer waiting for what it had waited for.
+          const uint64_t runnable = std::min(sample.queued_ns, sample.total_ns);
+          row.preempted_ns += runnable;
+          row.kernel_ns[sample.reason] += sample.total_ns - runnable;
         }
+        break;
+      case SampleKind::on_cpu:
+        row.running_ns += sample.total_ns;
         break;
       case SampleKind::idle:
         break;

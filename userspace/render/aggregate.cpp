@@ -117,6 +117,10 @@ Section off_cpu(const Profile& profile, GroupBy by, bool all_frames) {
   return group(profile, by, all_frames, [](SampleKind kind) { return kind == SampleKind::off_cpu; });
 }
 
+Section on_cpu(const Profile& profile, GroupBy by, bool all_frames) {
+  return group(profile, by, all_frames, [](SampleKind kind) { return kind == SampleKind::on_cpu; });
+}
+
 Section idle(const Profile& profile, GroupBy by, bool all_frames) {
   return group(profile, by, all_frames, [](SampleKind kind) { return kind == SampleKind::idle; });
 }
@@ -124,7 +128,9 @@ Section idle(const Profile& profile, GroupBy by, bool all_frames) {
 std::vector<uint32_t> shown_frames(const Profile& profile, const Sample& sample, bool all_frames) {
   if (all_frames) return sample.frames;
   // The kernel's own path to sleep says less than the reason, which names the system call or the fault.
-  const auto in_kernel = [&](uint32_t index) { return profile.frames[index].binary == "[kernel]"; };
+  const auto in_kernel = [&](uint32_t index) {
+    return sample.kind != SampleKind::on_cpu && profile.frames[index].binary == "[kernel]";
+  };
   const bool only_kernel = std::all_of(sample.frames.begin(), sample.frames.end(), in_kernel);
   std::vector<Frame> stack;
   for (const uint32_t index : sample.frames) {

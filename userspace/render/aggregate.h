@@ -41,13 +41,16 @@ struct Section {
 Section waits(const Profile& profile, GroupBy by, bool all_frames);
 // Fibers whose worker the kernel took away.
 Section off_cpu(const Profile& profile, GroupBy by, bool all_frames);
+// What fibers ran, and the scheduler between them.
+Section on_cpu(const Profile& profile, GroupBy by, bool all_frames);
 // Workers without a fiber: healthy.
 Section idle(const Profile& profile, GroupBy by, bool all_frames);
 
 // The function a fiber was spawned with: the program's outermost one.
 std::string fiber_of(const Profile& profile, const Sample& sample);
 
-// Frames of a sample to show: the runtime's own folded (symbol/runtime_names.h) and the kernel's left out, or all.
+// Frames of a sample to show: the runtime's own folded (symbol/runtime_names.h) and the kernel's left out
+// (not from what ran there), or all.
 std::vector<uint32_t> shown_frames(const Profile& profile, const Sample& sample, bool all_frames);
 
 }  // namespace fiberprof

@@ -36,8 +36,15 @@ const char* noun(FlameKind kind) {
       return "off CPU";
     case FlameKind::all:
       return "blocked or off CPU";
+    case FlameKind::cpu:
+      return "on CPU";
   }
   return "blocked";
+}
+
+// What was counted, one of it.
+const char* counted(FlameKind kind) {
+  return kind == FlameKind::blocked ? "wait" : kind == FlameKind::cpu ? "sample" : "time";
 }
 
 class Picture {
@@ -84,6 +91,8 @@ class Picture {
         return "Where the kernel took fibers off the CPU";
       case FlameKind::all:
         return "Where fibers were blocked or taken off the CPU";
+      case FlameKind::cpu:
+        return "What fibers ran on the CPU";
     }
     return "";
   }
@@ -98,8 +107,8 @@ class Picture {
     text("title", kMargin, 36, title());
     std::string line = profile_.target;
     if (!profile_.host.empty()) line += " on " + profile_.host;
-    line += "  ·  " + format_duration(root_.total_ns) + " " + noun(kind_) + ", " + format_count(root_.count) +
-            (kind_ == FlameKind::blocked ? " waits" : " times");
+    line += "  ·  " + format_duration(root_.total_ns) + " " + noun(kind_) + ", " + format_count(root_.count) + " " +
+            counted(kind_) + "s";
     line += "  ·  " + format_duration(profile_.duration_ns) + " recorded";
     if (!profile_.tier.empty()) line += ", " + profile_.tier;
     text("note", kMargin, 57, fit(sanitize(line), 130));
@@ -144,8 +153,9 @@ class Picture {
 
   std::string facts(const FlameNode& node) const {
     std::string line = format_duration(node.total_ns) + " " + noun(kind_) + "\n" +
-                       format_share(node.total_ns, root_.total_ns) + " of all\n" + format_count(node.count) +
-                       (kind_ == FlameKind::blocked ? (node.count == 1 ? " wait" : " waits") : " times");
+                       format_share(node.total_ns, root_.total_ns) + " of all\n" + format_count(node.count) + " " +
+                       counted(kind_) + (node.count == 1 ? "" : "s");
+    if (kind_ == FlameKind::cpu) return line;
     if (node.count != 0) {
       line += "\nmean " + format_duration(node.total_ns / node.count) + "\nlongest " + format_duration(node.max_ns);
     }

@@ -31,6 +31,8 @@ struct Building {
 };
 
 bool wanted(FlameKind kind, const Sample& sample) {
+  if (kind == FlameKind::cpu || sample.kind == SampleKind::on_cpu)
+    return kind == FlameKind::cpu && sample.kind == SampleKind::on_cpu && sample.total_ns != 0;
   const bool waited = sample.kind == SampleKind::blocked || sample.kind == SampleKind::open;
   const bool taken = sample.kind == SampleKind::off_cpu;
   return sample.total_ns != 0 && ((waited && kind != FlameKind::off_cpu) || (taken && kind != FlameKind::blocked));

@@ -15,6 +15,7 @@ enum class FlameKind {
   blocked,  // waits of fibers: ended and still in flight
   off_cpu,  // fibers whose worker the kernel took away
   all,      // both; idle workers are in neither
+  cpu,      // what ran, fibers and the scheduler between them
 };
 
 struct FlameOptions {

@@ -82,6 +82,7 @@ std::string report_json(const Profile& profile, const ReportOptions& options) {
   out["account"] = account_json(account_of(profile));
   out["blocked"] = section_json(profile, waits(profile, options.by, options.all_frames), options, true);
   out["off_cpu"] = section_json(profile, off_cpu(profile, options.by, options.all_frames), options, false);
+  out["on_cpu"] = section_json(profile, on_cpu(profile, options.by, options.all_frames), options, false);
   out["idle"] = section_json(profile, idle(profile, options.by, options.all_frames), options, false);
   ordered_json& queues = out["queues"] = ordered_json::array();
   for (const QueueStats& queue : profile.queues) {
@@ -100,6 +101,19 @@ std::string report_json(const Profile& profile, const ReportOptions& options) {
                       {"p50_ns", delay.p50_ns},
                       {"p99_ns", delay.p99_ns},
                       {"p999_ns", delay.p999_ns}});
+  }
+  ordered_json& workers = out["workers"] = ordered_json::array();
+  for (const WorkerStats& worker : profile.workers) {
+    workers.push_back({{"pid", worker.pid},
+                       {"on_cpu_ns", worker.on_cpu_ns},
+                       {"off_cpu_ns", worker.off_cpu_ns},
+                       {"runnable_ns", worker.runnable_ns},
+                       {"runnable_p50_ns", percentile(worker.runnable, 0.5, worker.max_runnable_ns)},
+                       {"runnable_p99_ns", percentile(worker.runnable, 0.99, worker.max_runnable_ns)},
+                       {"runnable_max_ns", worker.max_runnable_ns},
+                       {"samples", worker.samples},
+                       {"fiber_samples", worker.fiber_samples},
+                       {"runnable_histogram_log2_ns", worker.runnable}});
   }
   const auto counts = [](const std::map<std::string, uint64_t>& source) {
     ordered_json object = ordered_json::object();

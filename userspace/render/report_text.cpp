@@ -48,10 +48,13 @@ class Report {
     account();
     const Section waited = waits(profile_, options_.by, options_.all_frames);
     const Section lost_cpu = off_cpu(profile_, options_.by, options_.all_frames);
+    const Section ran = on_cpu(profile_, options_.by, options_.all_frames);
     const Section idled = idle(profile_, options_.by, options_.all_frames);
     if (options_.by != GroupBy::worker) wait_section(waited);
     off_cpu_section(lost_cpu);
+    on_cpu_section(ran);
     idle_section(idled);
+    workers();
     queues();
     losses();
     return std::move(out_);
@@ -105,6 +108,28 @@ class Report {
     title("OFF CPU",
           format_duration(section.totals.total_ns) + ": the kernel took the worker thread with the fiber on it");
     rows(section, "times", options_.by == GroupBy::stack ? std::min(options_.rows, kMaxOffCpuStacks) : options_.rows);
+  }
+
+  void on_cpu_section(const Section& section) {
+    if (section.rows.empty()) return;
+    title("ON CPU", format_duration(section.totals.total_ns) + " in " + plural(section.totals.count, "sample") +
+                        ": what worker threads ran");
+    rows(section, "samples", options_.by == GroupBy::stack ? std::min(options_.rows, kMaxOffCpuStacks) : options_.rows);
+  }
+
+  void workers() {
+    for (const WorkerStats& worker : profile_.workers) {
+      const uint64_t all = worker.on_cpu_ns + worker.off_cpu_ns;
+      if (all == 0) continue;
+      const std::string whose = profile_.workers.size() > 1 ? "pid " + std::to_string(worker.pid) + ": " : "";
+      title("WORKERS", whose + format_share(worker.on_cpu_ns, all) + " of their threads' time on a CPU, " +
+                           format_share(worker.runnable_ns, all) + " waiting for one");
+      const auto at = [&](double p) { return format_duration(percentile(worker.runnable, p, worker.max_runnable_ns)); };
+      if (percentile(worker.runnable, 0.5, worker.max_runnable_ns) != 0) {
+        line(style_.dim("         from wake-up or preemption to a CPU: p50 " + at(0.5) + ", p99 " + at(0.99) +
+                        ", max " + format_duration(worker.max_runnable_ns)));
+      }
+    }
   }
 
   void idle_section(const Section& section) {
@@ -180,7 +205,7 @@ class Report {
   std::string notes(const Row& row) const {
     std::string text;
     if (row.open != 0) text += ", " + format_count(row.open) + " not ended";
-    if (row.total_ns != 0 && row.queued_ns * 20 >= row.total_ns) {  // below 5 % it is noise
+    if (row.total_ns != 0 && row.queued_ns * 20 >= row.total_ns && row.reason != "preempted") {  // below 5 %: noise
       text += ", " + format_share(row.queued_ns, row.total_ns) + " queued";
     }
     return text.empty() ? "" : style_.dim(text);

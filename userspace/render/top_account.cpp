@@ -70,12 +70,31 @@ void TopBuilder::add_account(TopModel& model, const Symbolize& symbolize, bool s
     for (const OffCpuEntry& entry : snapshot.off_cpu) {
       if (!entry.on_fiber) continue;
       AccountRow& row = spawned(entry.pid, entry.fiber_entry);
-      uint64_t& part = entry.cause == OffCpuCause::preempted ? row.preempted_ns : row.kernel_ns[off_cpu_name(entry)];
-      part = add ? part + entry.total_ns : since(part, entry.total_ns);
+      const auto count = [&](uint64_t& part, uint64_t ns) { part = add ? part + ns : since(part, ns); };
+      const uint64_t runnable = entry.cause == OffCpuCause::preempted ? entry.total_ns : entry.runnable_ns;
+      count(row.preempted_ns, runnable);
+      if (entry.cause != OffCpuCause::preempted)
+        count(row.kernel_ns[off_cpu_name(entry)], since(entry.total_ns, runnable));
     }
   };
   add_off_cpu(latest, true);
   add_off_cpu(from, false);
+
+  // Samples of the interval divide up the exact time of the interval.
+  std::map<std::pair<uint32_t, uint64_t>, uint64_t> samples;
+  for (const OnCpuEntry& entry : latest.on_cpu)
+    if (entry.on_fiber) samples[{entry.pid, entry.fiber_entry}] += entry.samples;
+  for (const OnCpuEntry& entry : from.on_cpu)
+    if (entry.on_fiber) samples[{entry.pid, entry.fiber_entry}] -= entry.samples;
+  for (const auto& [key, count] : samples) {
+    const auto old = from.worker_times.find(key.first);
+    const WorkerTime all = latest.worker_times.at(key.first);
+    const WorkerTime past = old == from.worker_times.end() ? WorkerTime{} : old->second;
+    WorkerTime between;
+    between.on_cpu_ns = since(all.on_cpu_ns, past.on_cpu_ns);
+    between.samples = since(all.samples, past.samples);
+    spawned(key.first, key.second).running_ns += between.ns_of(count);
+  }
 
   uint64_t lived_us = 0;
   for (const auto& [pid, counters] : latest.counters) {

@@ -93,6 +93,14 @@ std::string top_json(const TopModel& model, size_t max_stacks) {
                       {"frames", frames_json(wait.frames)}});
   }
   out["idle_ns"] = model.idle_ns;
+  const TopWorkers& workers = model.workers;
+  out["workers"] = {{"on_cpu_ns", workers.on_cpu_ns},
+                    {"runnable_ns", workers.runnable_ns},
+                    {"runnable_p50_ns", percentile(workers.runnable, 0.5, workers.max_runnable_ns)},
+                    {"runnable_p99_ns", percentile(workers.runnable, 0.99, workers.max_runnable_ns)},
+                    {"runnable_max_ns", workers.max_runnable_ns},
+                    {"samples", workers.samples},
+                    {"fiber_samples", workers.fiber_samples}};
   out["handoffs"] = model.handoffs;
   out["overruns"] = model.overruns;
   out["worker_starts"] = model.worker_starts;

@@ -350,6 +350,20 @@ class Layout {
     if (model_.idle_ns != 0) {
       add({"; idle " + format_duration(per_second(model_.idle_ns, interval)) + "/s", Role::dim});
     }
+    const TopWorkers& workers = model_.workers;
+    if (workers.on_cpu_ns != 0) {
+      add({"; on CPU " + format_duration(per_second(workers.on_cpu_ns, interval)) + "/s", Role::dim});
+      if (workers.samples != 0)
+        add({", " + format_share(workers.fiber_samples, workers.samples) + " of it fibers", Role::dim});
+    }
+    if (percentile(workers.runnable, 0.5, workers.max_runnable_ns) != 0) {
+      const auto at = [&](double p) {
+        return format_duration(percentile(workers.runnable, p, workers.max_runnable_ns));
+      };
+      line({{"  from wake-up to a CPU p50 " + at(0.5) + "   p99 " + at(0.99) + "   max " +
+                 format_duration(workers.max_runnable_ns),
+             Role::dim}});
+    }
     size_t shown = 0;
     for (const TopKernelWait& wait : model_.kernel) {
       if (shown++ == kMaxKernelLines) break;

@@ -196,6 +196,7 @@ TopModel TopBuilder::model(const Symbolize& symbolize, Group group, bool since_s
   add_kernel(model, from, symbolize);
   add_account(model, symbolize, &from == &first_);
   add_delays(model, from);
+  add_workers(model, from);
   add_processors(model, from);
   return model;
 }
@@ -286,6 +287,21 @@ void TopBuilder::add_kernel(TopModel& model, const Snapshot& from, const Symboli
     // What a fiber lost comes before what the scheduler lost between two fibers.
     return std::make_pair(a.on_fiber, a.total_ns) > std::make_pair(b.on_fiber, b.total_ns);
   });
+}
+
+void TopBuilder::add_workers(TopModel& model, const Snapshot& from) const {
+  TopWorkers& workers = model.workers;
+  workers.runnable.resize(kHistogramBuckets);
+  for (const auto& [pid, time] : latest_.worker_times) {
+    const auto found = from.worker_times.find(pid);
+    const WorkerTime last = found == from.worker_times.end() ? WorkerTime{} : found->second;
+    workers.on_cpu_ns += since(time.on_cpu_ns, last.on_cpu_ns);
+    workers.runnable_ns += since(time.runnable_ns, last.runnable_ns);
+    workers.samples += since(time.samples, last.samples);
+    workers.fiber_samples += since(time.fiber_samples, last.fiber_samples);
+    workers.max_runnable_ns = std::max(workers.max_runnable_ns, time.max_runnable_ns);
+    for (size_t i = 0; i < time.runnable.size(); ++i) workers.runnable[i] += since(time.runnable[i], last.runnable[i]);
+  }
 }
 
 void TopBuilder::add_processors(TopModel& model, const Snapshot& from) const {

@@ -77,6 +77,14 @@ struct TopProcessor {
   std::vector<double> history;  // mean depth of past intervals, oldest first
 };
 
+// Worker threads in the kernel's scheduler.
+struct TopWorkers {
+  uint64_t on_cpu_ns = 0, runnable_ns = 0;  // within the interval
+  uint64_t samples = 0, fiber_samples = 0;
+  std::vector<uint64_t> runnable;  // histogram: how long from wake-up or preemption to a CPU
+  uint64_t max_runnable_ns = 0;    // longest since the session began
+};
+
 struct TopModel {
   std::string process;
   uint32_t pid = 0;
@@ -97,6 +105,7 @@ struct TopModel {
   uint64_t steals = 0;                // within the interval
   std::vector<TopKernelWait> kernel;  // those of fibers first, longest first; idleness is not in it
   uint64_t idle_ns = 0;               // workers without a fiber, asleep: healthy
+  TopWorkers workers;
   uint64_t handoffs = 0, overruns = 0, worker_starts = 0;
   Losses losses;  // since the session began
 };
@@ -124,6 +133,7 @@ class TopBuilder {
     std::deque<double> means;
   };
   void add_stacks(TopModel& model, const Snapshot& base, const Symbolize& symbolize, Group group) const;
+  void add_workers(TopModel& model, const Snapshot& base) const;
   void add_kernel(TopModel& model, const Snapshot& base, const Symbolize& symbolize) const;
   void add_account(TopModel& model, const Symbolize& symbolize, bool since_start) const;  // top_account.cpp
   void add_delays(TopModel& model, const Snapshot& base) const;

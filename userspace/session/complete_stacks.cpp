@@ -22,14 +22,16 @@ void StackCompleter::complete(Snapshot& snapshot, const std::map<uint32_t, std::
     const auto known = known_.find(id);
     stack->second = known != known_.end() ? known->second : known_.emplace(id, make(stack->second)).first->second;
   };
-  for (const OffCpuEntry& entry : snapshot.off_cpu) {
-    const auto process = symbols.find(entry.pid);
-    if (process == symbols.end() || !process->second) continue;
-    const auto leaf = snapshot.leaves.find(entry.user_stack);
-    replace(entry.user_stack, [&](const std::vector<uint64_t>& stack) {
+  const auto complete_one = [&](uint32_t pid, StackId id) {
+    const auto process = symbols.find(pid);
+    if (process == symbols.end() || !process->second) return;
+    const auto leaf = snapshot.leaves.find(id);
+    replace(id, [&](const std::vector<uint64_t>& stack) {
       return completed(stack, leaf == snapshot.leaves.end() ? nullptr : leaf->second.get(), *process->second);
     });
-  }
+  };
+  for (const OffCpuEntry& entry : snapshot.off_cpu) complete_one(entry.pid, entry.user_stack);
+  for (const OnCpuEntry& entry : snapshot.on_cpu) complete_one(entry.pid, entry.user_stack);
 }
 
 }  // namespace fiberprof

@@ -28,8 +28,9 @@ std::string plain(std::string_view text) {
 
 // linux/futex.h, without the flags
 constexpr std::string_view kFutexOperations[] = {
-    "wait",      "wake",       "fd",   "requeue", "cmp requeue",     "wake op",        "lock pi",
-    "unlock pi", "trylock pi", "wait", "wake",    "wait requeue pi", "cmp requeue pi", "lock pi"};
+    "wait",      "wake",       "fd",          "requeue", "cmp requeue",     "wake op",        "lock pi",
+    "unlock pi", "trylock pi", "wait bitset", "wake",    "wait requeue pi", "cmp requeue pi", "lock pi2"};
+constexpr int32_t kFutexWaitv = 449;  // on every architecture; futex_wait(2), 455, is one more plain wait
 
 }  // namespace
 
@@ -135,6 +136,7 @@ std::string off_cpu_name(const OffCpuEntry& entry) {
     case OffCpuCause::preempted:
       return "preempted";
     case OffCpuCause::futex:
+      if (entry.syscall == kFutexWaitv) return "futex waitv";
       return "futex " +
              std::string(entry.futex_op < std::size(kFutexOperations) ? kFutexOperations[entry.futex_op] : "wait");
     case OffCpuCause::poll:
@@ -145,6 +147,8 @@ std::string off_cpu_name(const OffCpuEntry& entry) {
       return "page fault";
     case OffCpuCause::disk:
       return "disk: " + syscall_name(entry.syscall);
+    case OffCpuCause::stopped:
+      return "stopped";
   }
   return "unknown";
 }

@@ -80,6 +80,7 @@ std::string ProfileBuilder::function_name(uint32_t pid, uint64_t address) {
 void ProfileBuilder::add(const Snapshot& snapshot) {
   add_blocked(snapshot);
   add_off_cpu(snapshot);
+  add_on_cpu(snapshot);
   add_queues(snapshot);
   add_queued(snapshot);
   for (const auto& [pid, counters] : snapshot.counters) {
@@ -128,9 +129,43 @@ void ProfileBuilder::add_off_cpu(const Snapshot& snapshot) {
       append_stack(sample.frames, entry.pid, stack->second, false);
     sample.count = entry.count;
     sample.total_ns = entry.total_ns;
+    sample.queued_ns = entry.runnable_ns;
     sample.max_ns = entry.max_ns;
     sample.histogram = up_to_last(entry.duration.data(), entry.duration.data() + entry.duration.size());
     profile_.samples.push_back(std::move(sample));
+  }
+}
+
+void ProfileBuilder::add_on_cpu(const Snapshot& snapshot) {
+  for (const OnCpuEntry& entry : snapshot.on_cpu) {
+    Sample sample;
+    sample.kind = SampleKind::on_cpu;
+    sample.reason = entry.on_fiber ? "running" : kScheduler;
+    sample.pid = entry.pid;
+    sample.process = names_[entry.pid];
+    sample.name = function_name(entry.pid, entry.fiber_entry);
+    if (const auto stack = snapshot.stacks.find(entry.kernel_stack); stack != snapshot.stacks.end())
+      for (const uint64_t address : stack->second) {
+        const auto& frames = frames_of(entry.pid, address, Kind::kernel);
+        sample.frames.insert(sample.frames.end(), frames.begin(), frames.end());
+      }
+    if (const auto stack = snapshot.stacks.find(entry.user_stack); stack != snapshot.stacks.end())
+      append_stack(sample.frames, entry.pid, stack->second, false);
+    sample.count = entry.samples;
+    sample.total_ns = entry.ns;
+    profile_.samples.push_back(std::move(sample));
+  }
+  for (const auto& [pid, time] : snapshot.worker_times) {
+    WorkerStats stats;
+    stats.pid = pid;
+    stats.on_cpu_ns = time.on_cpu_ns;
+    stats.off_cpu_ns = time.off_cpu_ns;
+    stats.runnable_ns = time.runnable_ns;
+    stats.max_runnable_ns = time.max_runnable_ns;
+    stats.samples = time.samples;
+    stats.fiber_samples = time.fiber_samples;
+    stats.runnable = up_to_last(time.runnable.data(), time.runnable.data() + time.runnable.size());
+    profile_.workers.push_back(std::move(stats));
   }
 }
 
@@ -185,6 +220,8 @@ std::map<std::string, uint64_t> named_losses(const Losses& losses) {
       {"worker map full", losses.worker_map_full},
       {"queue map full", losses.queue_map_full},
       {"queued map full", losses.queued_map_full},
+      {"on-CPU map full", losses.oncpu_map_full},
+      {"process map full", losses.process_map_full},
       {"stack not readable", losses.stack_walk_failed},
       {"stack truncated", losses.stack_truncated},
       {"stack hash collision", losses.stack_hash_collision},

@@ -38,6 +38,7 @@ class ProfileBuilder {
   std::string function_name(uint32_t pid, uint64_t address);
   void add_blocked(const Snapshot& snapshot);
   void add_off_cpu(const Snapshot& snapshot);
+  void add_on_cpu(const Snapshot& snapshot);
   void add_queues(const Snapshot& snapshot);
   void add_queued(const Snapshot& snapshot);
 

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "session/map_reader.h"
+#include "session/on_cpu_reader.h"
 #include "session/skeleton.h"
 #include "session/stopwatch.h"
 
@@ -15,7 +16,8 @@ static_assert(FP_BUCKETS == kHistogramBuckets);
 static_assert(FP_PREEMPTED == static_cast<int>(OffCpuCause::preempted) &&
               FP_FUTEX == static_cast<int>(OffCpuCause::futex) && FP_POLL == static_cast<int>(OffCpuCause::poll) &&
               FP_SYSCALL == static_cast<int>(OffCpuCause::syscall) &&
-              FP_FAULT == static_cast<int>(OffCpuCause::fault) && FP_DISK == static_cast<int>(OffCpuCause::disk));
+              FP_FAULT == static_cast<int>(OffCpuCause::fault) && FP_DISK == static_cast<int>(OffCpuCause::disk) &&
+              FP_STOPPED == static_cast<int>(OffCpuCause::stopped) && FP_STOPPED + 1 == kOffCpuCauses);
 static_assert(FP_DELAY_BUCKETS == std::tuple_size_v<DelayHistogram>);
 static_assert(FP_DEPTH_BUCKETS == std::tuple_size_v<decltype(QueueEntry::depth_log2)>);
 
@@ -58,6 +60,7 @@ Result<Snapshot> SnapshotReader::read() {
   for (const auto part : {&SnapshotReader::read_blocked, &SnapshotReader::read_off_cpu, &SnapshotReader::read_queues,
                           &SnapshotReader::read_queued, &SnapshotReader::read_losses})
     if (auto done = (this->*part)(snapshot); !done) return tl::unexpected(done.error());
+  if (auto done = read_on_cpu(skeleton_, snapshot); !done) return tl::unexpected(done.error());
   if (auto done = read_stacks(snapshot); !done) return tl::unexpected(done.error());
   return snapshot;
 }
@@ -94,6 +97,7 @@ Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) const {
         for (int cpu = 0; cpu < cpus_; ++cpu) {
           const fp_offcpu_value& value = values[cpu];
           entry.total_ns += value.total_ns;
+          entry.runnable_ns += value.runnable_ns;
           entry.max_ns = std::max<uint64_t>(entry.max_ns, value.max_ns);
           for (size_t i = 0; i < entry.duration.size(); ++i) entry.duration[i] += value.histogram[i];
         }
@@ -108,6 +112,8 @@ Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) const {
     const uint64_t ns = snapshot.time_ns - worker->start_ns;
     at->second.count += 1;
     at->second.total_ns += ns;
+    if (worker->woken_ns && worker->woken_ns < snapshot.time_ns)
+      at->second.runnable_ns += snapshot.time_ns - worker->woken_ns;
     at->second.max_ns = std::max(at->second.max_ns, ns);
   });
   for (auto& [key, entry] : entries) snapshot.off_cpu.push_back(entry);
@@ -165,6 +171,8 @@ Result<void> SnapshotReader::read_losses(Snapshot& snapshot) const {
   losses.worker_map_full = total[FP_LOST_WORKERS_FULL] + workers_not_added_;
   losses.queue_map_full = total[FP_LOST_QUEUES_FULL];
   losses.queued_map_full = total[FP_LOST_QUEUED_FULL];
+  losses.oncpu_map_full = total[FP_LOST_ONCPU_FULL];
+  losses.process_map_full = total[FP_LOST_PROCESS_FULL];
   losses.stack_walk_failed = total[FP_LOST_STACK_WALK];
   losses.stack_truncated = total[FP_LOST_STACK_TRUNCATED];
   losses.stack_hash_collision = total[FP_LOST_STACK_COLLISION];
@@ -190,6 +198,11 @@ Result<void> SnapshotReader::read_stacks(Snapshot& snapshot) {
   };
   for (const BlockedEntry& entry : snapshot.blocked) need(entry.stack);
   for (const OffCpuEntry& entry : snapshot.off_cpu) {
+    need(entry.user_stack);
+    need(entry.kernel_stack);
+    read_leaf(snapshot, entry.user_stack);
+  }
+  for (const OnCpuEntry& entry : snapshot.on_cpu) {
     need(entry.user_stack);
     need(entry.kernel_stack);
     read_leaf(snapshot, entry.user_stack);

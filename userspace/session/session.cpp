@@ -18,6 +18,7 @@
 #include "session/attach_hint.h"
 #include "session/bpf_handles.h"
 #include "session/calibration.h"
+#include "session/cpu_clock.h"
 #include "session/libbpf_log.h"
 #include "session/preflight.h"
 #include "session/reader.h"
@@ -81,6 +82,8 @@ struct Session::State {
   std::vector<std::string> warnings;
   std::unique_ptr<SnapshotReader> reader;
 
+  bool watches_workers() const { return options.off_cpu || options.on_cpu; }
+  Result<void> attach_kernel();
   Result<void> attach_probe(const FiberProcess& process, const char* name, const bpf_program* program, bool required);
   Result<void> attach_probes(const char* name, const bpf_program* program, bool required);
   void add_workers(const FiberProcess& process);
@@ -121,14 +124,19 @@ Result<void> Session::configure() {
   bool ok = bpf_map__set_max_entries(maps.blocked, size(s.options.max_blocked, entries)) == 0;
   ok = ok && bpf_map__set_max_entries(maps.offcpu, size(s.options.max_off_cpu, entries)) == 0;
   ok = ok && bpf_map__set_max_entries(maps.stacks, size(s.options.max_stacks, 16384)) == 0;
+  const uint32_t stacks = size(s.options.max_stacks, 16384);
+  ok = ok && bpf_map__set_max_entries(maps.oncpu, size(s.options.max_on_cpu, std::max(stacks / 4, 1u))) == 0;
   ok = ok && bpf_map__set_max_entries(maps.workers, size(s.options.max_workers, 16384)) == 0;
   ok = ok && bpf_map__set_max_entries(maps.queues, size(s.options.max_queues, 4096)) == 0;
 
   const bool exact = s.options.tier == Tier::exact;
   ok = ok && bpf_program__set_autoload(programs.on_blocked_exact, exact) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_blocked_sampled, !exact) == 0;
-  for (auto* program : {programs.on_switch, programs.on_thread_exit, programs.on_exec})
+  for (auto* program : {programs.on_switch, programs.on_wakeup})
     ok = ok && bpf_program__set_autoload(program, s.options.off_cpu) == 0;
+  ok = ok && bpf_program__set_autoload(programs.on_cpu_clock, s.options.on_cpu) == 0;
+  for (auto* program : {programs.on_thread_exit, programs.on_exec})
+    ok = ok && bpf_program__set_autoload(program, s.watches_workers()) == 0;
   if (!ok) return fail("cannot configure the BPF programs", last_libbpf_warning());
 
   s.skeleton->rodata->filter_processes = !s.options.all_of_binary && s.options.processes.size() > 1;
@@ -145,6 +153,7 @@ Result<void> Session::configure() {
   static_assert(offsetof(fiberprof_worker, fiber_entry) == offsetof(fiberprof_worker, current_fiber) + 8 &&
                 offsetof(fiberprof_worker, fiber) == offsetof(fiberprof_worker, current_fiber) + 16);
   s.skeleton->rodata->fiber_entry_at = offsetof(fiberprof_fiber, entry);
+  s.skeleton->rodata->max_oncpu_leaves = bpf_map__max_entries(maps.leaves) / 2;
   s.skeleton->rodata->min_wait_ns = s.options.min_wait_ns;
   s.skeleton->rodata->reasons = s.options.reasons;
   s.skeleton->rodata->switch_has_state = sched_switch_passes_state();
@@ -237,10 +246,34 @@ void Session::State::add_workers(const FiberProcess& process) {
     fp_worker value{};
     value.record = worker.record;
     value.why.tgid = process.pid;
+    value.on_ns = monotonic_ns();
     const uint32_t key = tid->second;
     if (bpf_map__update_elem(skeleton->maps.workers, &key, sizeof key, &value, sizeof value, BPF_NOEXIST) == -E2BIG)
       reader->add_worker_map_full();
   }
+}
+
+// What watches worker threads. Wake-ups before switches: a thread that is seen leaving its CPU is seen waking up.
+Result<void> Session::State::attach_kernel() {
+  auto& programs = skeleton->progs;
+  std::vector<const bpf_program*> traces;
+  if (watches_workers()) traces = {programs.on_thread_exit, programs.on_exec};
+  if (options.off_cpu) traces.insert(traces.end(), {programs.on_wakeup, programs.on_switch});
+  for (const bpf_program* program : traces) {
+    UniqueLink link(bpf_program__attach_trace(program));
+    if (!link)
+      return fail(std::string("cannot attach to ") + bpf_program__section_name(program), std::strerror(errno),
+                  "run fiberprof doctor, or use --no-off-cpu");
+    kernel_links.push_back(std::move(link));
+  }
+  if (!options.on_cpu) return {};
+  auto clocks = attach_cpu_clock(programs.on_cpu_clock, cpus);
+  if (!clocks) {
+    warnings.push_back(clocks.error().message());  // all else is as good without
+    return {};
+  }
+  for (UniqueLink& link : *clocks) kernel_links.push_back(std::move(link));
+  return {};
 }
 
 Result<void> Session::attach() {
@@ -248,17 +281,10 @@ Result<void> Session::attach() {
   auto& programs = s.skeleton->progs;
   const auto steps = [&]() -> Result<void> {
     clear_libbpf_log();
-    if (s.options.off_cpu)
-      for (const auto* program : {programs.on_thread_exit, programs.on_exec, programs.on_switch}) {
-        UniqueLink link(bpf_program__attach_trace(program));
-        if (!link)
-          return fail(std::string("cannot attach to ") + bpf_program__section_name(program), std::strerror(errno),
-                      "run fiberprof doctor, or use --no-off-cpu");
-        s.kernel_links.push_back(std::move(link));
-      }
+    if (auto done = s.attach_kernel(); !done) return done;
     s.skeleton->bss->attached_ns = monotonic_ns();
     if (auto done = s.attach_probes("worker_start", programs.on_worker_start, false); !done) return done;
-    if (s.options.off_cpu)
+    if (s.watches_workers())
       for (const FiberProcess& process : s.options.processes) s.add_workers(process);
     if (auto done = s.attach_probes("proc_sample", programs.on_proc_sample, false); !done) return done;
     if (auto done = s.attach_probes("queue_sample", programs.on_queue_sample, false); !done) return done;

@@ -23,10 +23,11 @@ struct SessionOptions {
   bool all_of_binary = false;
   Tier tier = Tier::sampled;
   bool off_cpu = true;       // watch worker threads at sched_switch
+  bool on_cpu = true;        // sample what they run; the CPU clock, cpu_clock.h
   uint64_t min_wait_ns = 0;  // shorter waits and off-CPU times are not recorded
   uint32_t reasons = ~0u;    // bit i: record waits of reason i (FIBERPROF_REASON_*)
   // Entries of the kernel maps. 0: chosen by the number of CPUs, since per-CPU maps multiply by it.
-  uint32_t max_blocked = 0, max_off_cpu = 0, max_stacks = 0, max_workers = 0, max_queues = 0;
+  uint32_t max_blocked = 0, max_off_cpu = 0, max_stacks = 0, max_workers = 0, max_queues = 0, max_on_cpu = 0;
   std::optional<NopForm> nop_form;  // default: the cheapest on this kernel, see measure_nop_forms()
 };
 

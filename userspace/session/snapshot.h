@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "session/worker_time.h"
 #include "symbol/leaf_unwind.h"
 
 namespace fiberprof {
@@ -42,7 +43,9 @@ enum class OffCpuCause : uint8_t {
   syscall = 3,    // any other system call
   fault = 4,      // page fault or other exception
   disk = 5,       // uninterruptible sleep inside a system call
+  stopped = 6,    // by a signal or a debugger
 };
+inline constexpr size_t kOffCpuCauses = 7;
 
 // A worker thread was off its CPU, by process, cause, fiber-or-not, system call and stacks.
 struct OffCpuEntry {
@@ -54,8 +57,9 @@ struct OffCpuEntry {
   uint64_t fiber_entry = 0;  // spawned function of the fiber on the worker; 0: none
   StackId user_stack = 0;
   StackId kernel_stack = 0;
-  uint64_t count = 0;     // those still going on included
-  uint64_t total_ns = 0;  // the same, up to the time of the snapshot
+  uint64_t count = 0;        // those still going on included
+  uint64_t total_ns = 0;     // the same, up to the time of the snapshot
+  uint64_t runnable_ns = 0;  // part of it: woken, or preempted, but not yet on a CPU again
   uint64_t max_ns = 0;
   Histogram duration{};  // of those that have ended
 };
@@ -106,6 +110,8 @@ struct Losses {
   uint64_t worker_map_full = 0;
   uint64_t queue_map_full = 0;
   uint64_t queued_map_full = 0;
+  uint64_t oncpu_map_full = 0;     // samples of the CPU clock without their stack
+  uint64_t process_map_full = 0;   // worker threads of one process too many ran or slept
   uint64_t map_busy = 0;           // the kernel refused an insertion for another reason than a full map
   uint64_t scratch_preempted = 0;  // stack not taken: preempted by other fibers' events too often meanwhile
   uint64_t leaf_missing = 0;       // the inner end of a worker's stack was not kept: callers of libc may be missing
@@ -115,7 +121,8 @@ struct Losses {
   // what was asked for.
   uint64_t total() const {
     return blocked_map_full + offcpu_map_full + stack_map_full + stack_walk_failed + stack_hash_collision +
-           user_memory_fault + worker_map_full + queue_map_full + queued_map_full + map_busy + scratch_preempted;
+           user_memory_fault + worker_map_full + queue_map_full + queued_map_full + map_busy + scratch_preempted +
+           oncpu_map_full + process_map_full;
   }
 };
 
@@ -124,6 +131,8 @@ struct Snapshot {
   uint64_t attached_ns = 0;  // CLOCK_MONOTONIC when the session attached
   std::vector<BlockedEntry> blocked;
   std::vector<OffCpuEntry> off_cpu;
+  std::vector<OnCpuEntry> on_cpu;
+  std::unordered_map<uint32_t, WorkerTime> worker_times;  // by pid
   std::vector<QueueEntry> queues;
   std::vector<QueuedEntry> queued;
   std::unordered_map<uint32_t, DelayHistogram> delays;     // by pid

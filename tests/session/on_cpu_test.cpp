@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What workers run, how long, and how long they wait for a CPU; compared with what others count.
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "fixture.h"
+#include "support/command.h"
+#include "symbol/symbolizer.h"
+
+namespace fiberprof::test {
+namespace {
+
+constexpr uint64_t kMs = 1'000'000;
+
+// As the kernel itself counts.
+struct SchedStat {
+  uint64_t on_cpu_ns = 0, run_delay_ns = 0;
+};
+
+// What interrupts and the hypervisor took from all CPUs: the kernel leaves it out of its threads' times, a clock does
+// not.
+uint64_t stolen_ns() {
+  std::ifstream file("/proc/stat");
+  std::string name;
+  uint64_t user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0, steal = 0;
+  file >> name >> user >> nice >> system >> idle >> iowait >> irq >> softirq >> steal;
+  return (irq + softirq + steal) * (1'000'000'000 / static_cast<uint64_t>(sysconf(_SC_CLK_TCK)));
+}
+
+class OnCpuTest : public SessionTest {
+ protected:
+  void start(const std::string& workers, SessionOptions options = {}) {
+    target_ = start_target(workers);
+    SessionOptions defaults = options_for(*target_);
+    options.processes = defaults.processes;
+    options.tier = defaults.tier;
+    auto session = Session::start(options);
+    ASSERT_TRUE(session) << session.error().message();
+    EXPECT_THAT(session->warnings(), testing::IsEmpty());
+    session_.emplace(std::move(*session));
+    std::istringstream ids(target_->ask("pid"));
+    uint32_t pid = 0;
+    ids >> pid;
+    for (uint32_t tid = 0; ids >> tid;) tids_.push_back(tid);
+  }
+
+  Snapshot snapshot() {
+    auto taken = session_->snapshot();
+    EXPECT_TRUE(taken);
+    return *taken;
+  }
+
+  const WorkerTime& time_in(const Snapshot& snapshot) {
+    return snapshot.worker_times.at(static_cast<uint32_t>(target_->pid()));
+  }
+
+  SchedStat sched_stat() {
+    SchedStat sum;
+    for (const uint32_t tid : tids_) {
+      std::ifstream file("/proc/" + std::to_string(target_->pid()) + "/task/" + std::to_string(tid) + "/schedstat");
+      SchedStat one;
+      file >> one.on_cpu_ns >> one.run_delay_ns;
+      sum.on_cpu_ns += one.on_cpu_ns;
+      sum.run_delay_ns += one.run_delay_ns;
+    }
+    return sum;
+  }
+
+  bool has_frame(const Snapshot& from, StackId stack, const std::string& function) {
+    const auto symbols = ProcessSymbols::open(static_cast<uint32_t>(target_->pid()));
+    const auto frames = (*symbols)->stack(from.stacks.at(stack), false);
+    return std::any_of(frames.begin(), frames.end(),
+                       [&](const Frame& frame) { return frame.function.find(function) != std::string::npos; });
+  }
+
+  std::unique_ptr<Child> target_;
+  std::optional<Session> session_;
+  std::vector<uint32_t> tids_;
+};
+
+TEST_F(OnCpuTest, SamplesTellWhatAFiberRunsAndAddUpToTheExactTime) {
+  start("1");
+  ASSERT_EQ(target_->ask("spin 600"), "ok");
+  const Snapshot after = snapshot();
+  const WorkerTime& time = time_in(after);
+  ASSERT_GT(time.samples, 10u);
+  EXPECT_LE(time.fiber_samples, time.samples);
+  uint64_t samples = 0, on_fiber = 0, spinning = 0, ns = 0;
+  for (const OnCpuEntry& entry : after.on_cpu) {
+    samples += entry.samples;
+    ns += entry.ns;
+    if (!entry.on_fiber) continue;
+    EXPECT_NE(entry.fiber_entry, 0u);
+    on_fiber += entry.samples;
+    if (entry.user_stack && has_frame(after, entry.user_stack, "contract_spin")) {
+      EXPECT_TRUE(has_frame(after, entry.user_stack, "contract_fiber_entry"));
+      spinning += entry.samples;
+    }
+  }
+  EXPECT_EQ(samples, time.samples);
+  EXPECT_EQ(on_fiber, time.fiber_samples);
+  EXPECT_GE(spinning * 10, time.samples * 9) << "also where libc or the vdso, which it calls, were sampled";
+  EXPECT_NEAR(static_cast<double>(ns), static_cast<double>(time.on_cpu_ns), 1000.0);
+  EXPECT_EQ(after.losses.total(), 0u);
+}
+
+TEST_F(OnCpuTest, TimeOnTheCpuIsWhatTheKernelCounts) {
+  start("2");
+  const uint64_t stolen = stolen_ns();
+  const SchedStat before = sched_stat();
+  const Snapshot first = snapshot();
+  ASSERT_EQ(target_->ask("spin 300"), "ok");
+  ASSERT_EQ(target_->ask("on 1 sleep 1 50"), "ok");
+  ASSERT_THAT(target_->ask("storm 300"), testing::StartsWith("hits"));
+  const SchedStat after = sched_stat();
+  const Snapshot last = snapshot();
+  const uint64_t theirs = after.on_cpu_ns - before.on_cpu_ns;
+  const auto found = first.worker_times.find(static_cast<uint32_t>(target_->pid()));
+  const uint64_t ours = time_in(last).on_cpu_ns - (found == first.worker_times.end() ? 0 : found->second.on_cpu_ns);
+  EXPECT_NEAR(static_cast<double>(ours), static_cast<double>(theirs),
+              0.03 * static_cast<double>(theirs) + static_cast<double>(stolen_ns() - stolen));
+}
+
+TEST_F(OnCpuTest, TimeWithoutACpuIsWhatTheKernelCounts) {
+  start("1");
+  const uint64_t stolen = stolen_ns();
+  const SchedStat before = sched_stat();
+  // More busy threads than CPUs, so that the worker has to wait for one again and again.
+  std::vector<std::unique_ptr<Child>> others;
+  for (long i = 0; i < sysconf(_SC_NPROCESSORS_ONLN); ++i) {
+    others.push_back(start_target("1"));
+    others.back()->send("spin 900");
+  }
+  ASSERT_EQ(target_->ask("spin 300"), "ok");
+  ASSERT_EQ(target_->ask("sleep 1 100"), "ok");
+  const SchedStat after = sched_stat();
+  const Snapshot last = snapshot();
+  const WorkerTime& time = time_in(last);
+  const auto theirs = static_cast<double>(after.run_delay_ns - before.run_delay_ns);
+  EXPECT_GT(theirs, 20.0 * kMs);
+  EXPECT_NEAR(static_cast<double>(time.runnable_ns), theirs,
+              0.05 * theirs + 2.0 * kMs + static_cast<double>(stolen_ns() - stolen));
+  EXPECT_LE(time.runnable_ns, time.off_cpu_ns);
+  EXPECT_LE(time.max_runnable_ns, time.runnable_ns);
+  uint64_t counted = 0;
+  for (const uint64_t bucket : time.runnable) counted += bucket;
+  EXPECT_GE(counted, 100u) << "each sleep ended with a wake-up";
+  uint64_t preempted = 0;
+  for (const OffCpuEntry& entry : last.off_cpu) {
+    EXPECT_LE(entry.runnable_ns, entry.total_ns);
+    if (entry.cause != OffCpuCause::preempted) continue;
+    EXPECT_EQ(entry.runnable_ns, entry.total_ns) << "whoever is preempted could run";
+    preempted += entry.total_ns;
+  }
+  EXPECT_GT(preempted, 0u);
+}
+
+TEST_F(OnCpuTest, TimeOffTheCpuIsWhatBpftraceSums) {
+  if (run_command("command -v bpftrace").status != 0) GTEST_SKIP() << "bpftrace is not installed";
+  start("1");
+  const std::string tid = std::to_string(tids_.at(0));
+  Child bpftrace(
+      {"bpftrace", "-e",
+       "BEGIN { printf(\"ready\\n\"); }"
+       "tracepoint:sched:sched_switch /args->prev_pid == " +
+           tid +
+           "/ {"
+           "  if (@on) { @ran += nsecs - @on; } @off = nsecs; }"
+           "tracepoint:sched:sched_switch /args->next_pid == " +
+           tid +
+           "/ {"
+           "  @on = nsecs; if (@off) { @slept += nsecs - @off; } }"
+           "END { printf(\"%lld %lld\\n\", @ran, @slept); clear(@ran); clear(@slept); clear(@on); clear(@off); }"});
+  while (bpftrace.line() != "ready") ASSERT_EQ(waitpid(bpftrace.pid(), nullptr, WNOHANG), 0);
+  // Both begin in the middle of the same sleep.
+  ASSERT_EQ(target_->ask("sleep 3 40"), "ok");
+  ASSERT_EQ(target_->ask("spin 100"), "ok");
+  ASSERT_EQ(target_->ask("mutex 10 5"), "ok");
+  // And with the thread both see their last time off the CPU end.
+  target_->kill(SIGKILL);
+  target_->wait();
+  bpftrace.kill(SIGINT);
+  uint64_t ran = 0, slept = 0;
+  std::istringstream(bpftrace.rest()) >> ran >> slept;
+  bpftrace.wait();
+  const Snapshot last = snapshot();
+  const WorkerTime& time = last.worker_times.begin()->second;
+  ASSERT_EQ(last.worker_times.size(), 1u);
+  EXPECT_NEAR(static_cast<double>(time.off_cpu_ns), static_cast<double>(slept), 0.01 * static_cast<double>(slept));
+  EXPECT_NEAR(static_cast<double>(time.on_cpu_ns), static_cast<double>(ran), 0.03 * static_cast<double>(ran));
+  uint64_t entries = 0;
+  for (const OffCpuEntry& entry : last.off_cpu) entries += entry.total_ns;
+  EXPECT_EQ(entries, time.off_cpu_ns) << "every one is in an entry";
+}
+
+TEST_F(OnCpuTest, AFullMapKeepsCountingSamples) {
+  SessionOptions options;
+  options.max_on_cpu = 1;
+  start("1", options);
+  ASSERT_EQ(target_->ask("spin 300"), "ok");
+  const Snapshot after = snapshot();
+  uint64_t recorded = 0;
+  for (const OnCpuEntry& entry : after.on_cpu) recorded += entry.samples;
+  EXPECT_LE(after.on_cpu.size(), 1u);
+  EXPECT_EQ(recorded + after.losses.oncpu_map_full, time_in(after).samples);
+  EXPECT_GT(time_in(after).fiber_samples, 5u);
+}
+
+}  // namespace
+}  // namespace fiberprof::test
