@@ -112,14 +112,15 @@ class Monitor {
   }
 
   // How long it may sleep as things are.
-  std::uint64_t patience(Scheduler& scheduler, bool attached) const {
+  std::uint64_t patience(Scheduler& scheduler, bool attached) {
     std::uint64_t most = kLongest;
     if (any_blocking(scheduler)) {
       most = delay_;
     } else if (is_all_idle(scheduler) && !attached) {
       most = kDeep;
     }
-    if (attached) most = std::min(most, kAttached);
+    // Not in step with what the program does every millisecond, of which samples would always see the same.
+    if (attached) most = std::min(most, kAttached * 3 / 4 + next_random(random_) % (kAttached / 2));
     if (scheduler.skips_wakes() || coarse_clock() - skipped_ns_ < kAfterSkipping) most = std::min(most, kSkipping);
     return most;
   }

@@ -71,8 +71,11 @@ inline Snapshot sample_snapshot(uint64_t second) {
 }
 
 // Names for the addresses above, folded as ProcessSymbols::stack does.
-inline std::vector<Frame> sample_symbolize(uint32_t, const std::vector<uint64_t>& addresses) {
-  std::vector<Frame> frames;
+inline const std::vector<Frame>& sample_symbolize(uint32_t, const std::vector<uint64_t>& addresses) {
+  static std::map<std::vector<uint64_t>, std::vector<Frame>> known;
+  const auto [slot, added] = known.try_emplace(addresses);
+  std::vector<Frame>& frames = slot->second;
+  if (!added) return frames;
   for (const uint64_t address : addresses) {
     Frame frame;
     frame.binary = "/usr/bin/kvd";

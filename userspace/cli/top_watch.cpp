@@ -94,7 +94,10 @@ const std::vector<Frame>& TopWatch::symbolize(const std::vector<uint64_t>& addre
 
 TopModel TopWatch::model(TopBuilder::Group group, bool since_start) {
   TopModel model = builder_.model(
-      [this](uint32_t, const std::vector<uint64_t>& addresses) { return symbolize(addresses); }, group, since_start);
+      [this](uint32_t, const std::vector<uint64_t>& addresses) -> const std::vector<Frame>& {
+        return symbolize(addresses);
+      },
+      group, since_start);
   model.ended = !alive();
   return model;
 }

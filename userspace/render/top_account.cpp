@@ -4,7 +4,6 @@
 // have grown.
 #include <algorithm>
 
-#include "render/stack_view.h"
 #include "render/top_model.h"
 #include "session/names.h"
 
@@ -12,13 +11,6 @@ namespace fiberprof {
 namespace {
 
 uint64_t since(uint64_t now, uint64_t before) { return now > before ? now - before : 0; }
-
-// As fiber_of() of a recording: the program's outermost function.
-std::string site_of(const std::vector<Frame>& frames) {
-  for (auto frame = frames.rbegin(); frame != frames.rend(); ++frame)
-    if (!is_library(frame->function, frame->binary, frame->runtime)) return frame->function;
-  return {};
-}
 
 }  // namespace
 
@@ -28,25 +20,19 @@ void TopBuilder::add_account(TopModel& model, const Symbolize& symbolize, bool s
   model.account_ns = since(latest.time_ns, from.time_ns);
   AccountBuilder builder;
   const auto spawned = [&](uint32_t pid, uint64_t entry) -> AccountRow& {
-    const std::vector<Frame> frames = entry ? symbolize(pid, {entry}) : std::vector<Frame>();
-    return builder.row(pid, process_, frames.empty() ? kMainFiber : frames.back().function);
-  };
-  const auto site = [&](uint32_t pid, StackId id) -> const std::string& {
-    const auto [slot, added] = sites_.try_emplace({pid, id});
-    const auto stack = latest.stacks.find(id);
-    if (added && stack != latest.stacks.end()) {
-      const std::vector<Frame> frames = symbolize(pid, stack->second);
-      slot->second = site_of(frames);
-      if (slot->second.empty() && !frames.empty()) slot->second = kMainFiber;
+    const auto [slot, added] = entries_.try_emplace({pid, entry}, kMainFiber);
+    if (added && entry != 0) {
+      const std::vector<Frame>& frames = symbolize(pid, {entry});
+      if (!frames.empty()) slot->second = frames.back().function;
     }
-    return slot->second;
+    return builder.row(pid, process_, slot->second);
   };
 
   // Signed: a wait that ended takes its past with it.
   std::map<std::pair<AccountRow*, uint8_t>, int64_t> parked;
   const auto add_ended = [&](const Snapshot& snapshot, int sign) {
     for (const BlockedEntry& entry : snapshot.blocked)
-      parked[{&builder.row(entry.pid, process_, site(entry.pid, entry.stack)), entry.reason}] +=
+      parked[{&builder.row(entry.pid, process_, text_of(entry.pid, entry.stack, symbolize).site), entry.reason}] +=
           sign * static_cast<int64_t>(entry.parked_ns);
   };
   const auto add_open = [&](const std::vector<OpenWaitSum>& waits, int sign) {

@@ -57,6 +57,14 @@ std::string frames_key(const std::vector<Frame>& frames) {
   return key;
 }
 
+// As fiber_of() of a recording: the program's outermost function. Empty: there is no stack.
+std::string site_of(const std::vector<Frame>& frames) {
+  if (frames.empty()) return {};
+  for (auto frame = frames.rbegin(); frame != frames.rend(); ++frame)
+    if (!is_library(frame->function, frame->binary, frame->runtime)) return frame->function;
+  return kMainFiber;
+}
+
 size_t culprit_of(const std::vector<Frame>& frames) {
   return culprit(frames.size(),
                  [&](size_t i) { return is_library(frames[i].function, frames[i].binary, frames[i].runtime); });
@@ -201,6 +209,20 @@ TopModel TopBuilder::model(const Symbolize& symbolize, Group group, bool since_s
   return model;
 }
 
+const TopBuilder::StackText& TopBuilder::text_of(uint32_t pid, StackId stack, const Symbolize& symbolize) const {
+  constexpr size_t kMost = 100'000;
+  if (texts_.size() > kMost) texts_.clear();
+  static const StackText kNone;
+  const std::vector<uint64_t>& known = addresses(latest_, stack);
+  if (known.empty()) return kNone;
+  const auto [slot, added] = texts_.try_emplace({pid, stack});
+  if (!added) return slot->second;
+  const std::vector<Frame>& frames = symbolize(pid, known);
+  slot->second.key = frames_key(frames);
+  slot->second.site = site_of(frames);
+  return slot->second;
+}
+
 void TopBuilder::add_stacks(TopModel& model, const Snapshot& from, const Symbolize& symbolize, Group group) const {
   const auto before = index_of<std::tuple<uint32_t, uint8_t, StackId>>(from.blocked, blocked_key);
   std::unordered_map<std::string, size_t> rows;
@@ -208,18 +230,17 @@ void TopBuilder::add_stacks(TopModel& model, const Snapshot& from, const Symboli
     const BlockedEntry& last = find(before, blocked_key(entry));
     const uint64_t count = since(entry.count, last.count);
     if (count == 0) continue;
-    std::vector<Frame> frames;
-    if (group == Group::stack) frames = symbolize(entry.pid, addresses(latest_, entry.stack));
+    std::string key = std::to_string(entry.pid) + "/" + std::to_string(entry.reason) + "/";
     // Addresses differ where text does not: two calls on one line, two copies of an inlined function.
-    const std::string key = std::to_string(entry.pid) + "/" + std::to_string(entry.reason) + "/" + frames_key(frames);
+    if (group == Group::stack) key += text_of(entry.pid, entry.stack, symbolize).key;
     const auto [slot, inserted] = rows.try_emplace(key, model.stacks.size());
     if (inserted) {
       TopStack row;
       row.key = key;
       row.reason = reason_name(entry.reason);
       row.pid = entry.pid;
-      row.culprit = culprit_of(frames);
-      row.frames = std::move(frames);
+      if (group == Group::stack) row.frames = symbolize(entry.pid, addresses(latest_, entry.stack));
+      row.culprit = culprit_of(row.frames);
       row.histogram.resize(kHistogramBuckets);
       model.stacks.push_back(std::move(row));
     }
@@ -251,10 +272,9 @@ void TopBuilder::add_kernel(TopModel& model, const Snapshot& from, const Symboli
       model.idle_ns += total;
       continue;
     }
-    std::vector<Frame> frames;
     std::string function = "(scheduler)";
     if (entry.on_fiber) {
-      frames = symbolize(entry.pid, addresses(latest_, entry.user_stack));
+      const std::vector<Frame>& frames = symbolize(entry.pid, addresses(latest_, entry.user_stack));
       // A library's function says less than the program's that called it, and `cause` has named the call.
       const auto program = std::find_if(frames.begin(), frames.end(), [&](const Frame& frame) {
         return !is_library(frame.function, frame.binary, frame.runtime);
@@ -262,7 +282,7 @@ void TopBuilder::add_kernel(TopModel& model, const Snapshot& from, const Symboli
       if (program != frames.end()) {
         function = program->function;
       } else if (entry.fiber_entry != 0) {
-        const std::vector<Frame> spawned = symbolize(entry.pid, {entry.fiber_entry});
+        const std::vector<Frame>& spawned = symbolize(entry.pid, {entry.fiber_entry});
         function = spawned.empty() ? "(fiber)" : spawned.back().function;
       } else {
         function = "(fiber)";
@@ -275,7 +295,7 @@ void TopBuilder::add_kernel(TopModel& model, const Snapshot& from, const Symboli
       row.cause = cause;
       row.on_fiber = entry.on_fiber;
       row.function = function;
-      row.frames = std::move(frames);
+      if (entry.on_fiber) row.frames = symbolize(entry.pid, addresses(latest_, entry.user_stack));
       model.kernel.push_back(std::move(row));
     }
     TopKernelWait& row = model.kernel[slot->second];

@@ -111,7 +111,8 @@ struct TopModel {
 };
 
 // Frames to show of a user stack; the second argument is the innermost address first, as in Snapshot::stacks.
-using Symbolize = std::function<std::vector<Frame>(uint32_t pid, const std::vector<uint64_t>& addresses)>;
+// They are valid until the next call.
+using Symbolize = std::function<const std::vector<Frame>&(uint32_t pid, const std::vector<uint64_t>& addresses)>;
 
 // Turns successive snapshots into models. Keeps the first and the last one seen.
 class TopBuilder {
@@ -152,7 +153,14 @@ class TopBuilder {
     Snapshot snapshot;
     std::vector<OpenWaitSum> open;
   };
-  mutable std::map<std::pair<uint32_t, StackId>, std::string> sites_;  // spawned function by stack
+  // What is said of a stack again and again; made once, for there may be ten thousand of them.
+  struct StackText {
+    std::string site;  // spawned function
+    std::string key;   // the same for stacks that read the same
+  };
+  const StackText& text_of(uint32_t pid, StackId stack, const Symbolize& symbolize) const;
+  mutable std::map<std::pair<uint32_t, StackId>, StackText> texts_;
+  mutable std::map<std::pair<uint32_t, uint64_t>, std::string> entries_;  // names of spawned functions
   AccountPoint account_first_, account_previous_, account_latest_;
   std::map<std::pair<uint32_t, uint32_t>, History> history_;  // by pid, processor
 };
