@@ -4,7 +4,9 @@
 #define FIBERPROF_BPF_BLOCKED_H
 
 #include "delay.bpf.h"
+#include "filter.bpf.h"
 #include "stacks.bpf.h"
+#include "waker.bpf.h"
 
 static __always_inline struct fp_blocked_value* blocked_entry(const struct fp_blocked_key* key) {
   struct fp_blocked_value* value = bpf_map_lookup_elem(&blocked, key);
@@ -40,13 +42,19 @@ static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight, int sampl
   key.tgid = watched_process();
   if (!key.tgid) return 0;
   u64 reason = ARG1(ctx), parked = ARG3(ctx), queued = ARG4(ctx);
-  if (!(reasons >> (reason & 31) & 1)) return 0;
-  if (parked + queued < min_wait_ns) {
-    lost(FP_FILTERED, weight);
+  const int right_reason = reasons >> (reason & 31) & 1;
+  int wanted = right_reason && parked + queued >= min_wait_ns;
+  if (wanted && (filter_sites || filter_names)) wanted = is_wanted_fiber();
+  if (right_reason && !wanted) lost(FP_FILTERED, weight);
+  /* A wait that is not wanted may explain one that is, unless it is too short for that. */
+  if (!wanted && (!wakers || (parked + queued) * 4 < min_wait_ns)) {
+    if (wakers) forget_waker(key.tgid, ARG0(ctx));
     return 0;
   }
   key.reason = reason > 255 ? 255 : reason;
   key.stack = probe_stack(REG_IP(ctx), REG_FP(ctx));
+  if (wakers) key.chain = end_wait(key.tgid, ARG0(ctx), key.reason, parked, queued, ARG5(ctx), weight, key.stack);
+  if (!wanted) return 0;
   struct fp_blocked_value* value = blocked_entry(&key);
   if (!value) {
     lost(FP_LOST_BLOCKED_FULL, weight);

@@ -4,6 +4,8 @@
 #include "shared.h"     // keys and values
 #include "maps.bpf.h"   // maps, settings, loss counters
 #include "stacks.bpf.h"
+#include "filter.bpf.h"
+#include "waker.bpf.h"
 #include "blocked.bpf.h"
 #include "queue.bpf.h"
 #include "offcpu.bpf.h"

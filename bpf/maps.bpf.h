@@ -19,11 +19,14 @@ const volatile __u8 filter_processes = 0;  /* only processes in `processes` */
 const volatile __u8 switch_has_state = 0;  /* sched_switch passes the state of the thread that leaves (5.18) */
 const volatile __u64 min_wait_ns = 0;      /* shorter waits are not recorded, nor counted as lost */
 const volatile __u32 reasons = ~0u;        /* bit i: waits of reason i are recorded */
+const volatile __u8 wakers = 0;            /* who ended each wait is recorded (waker.bpf.h) */
+const volatile __u64 parked_error_ns = 0;  /* unpark tells how long the fiber was parked with at most this error */
 const volatile __u32 pid_level = 0;        /* fiberprof's own pid namespace: its depth and number; 0: the initial one */
 const volatile __u32 pid_namespace = 0;
 /* Offsets in the structures of include/fiberprof/registry.h. */
 const volatile __u32 worker_current_at = 0; /* current_fiber; fiber_entry and fiber follow it */
 const volatile __u32 fiber_entry_at = 0;
+const volatile __u32 fiber_name_at = 0;
 
 /* Set when the probes are about to be attached. */
 __u64 attached_ns = 0;
@@ -41,6 +44,7 @@ __u8 workers_full = 0;
 __u8 queues_full = 0;
 __u8 queued_full = 0;
 __u8 times_full = 0;
+__u8 chains_full = 0;
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_HASH);

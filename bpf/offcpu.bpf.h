@@ -10,6 +10,8 @@
 #ifndef FIBERPROF_BPF_OFFCPU_H
 #define FIBERPROF_BPF_OFFCPU_H
 
+#include "filter.bpf.h"
+#include "waker.bpf.h"
 #include "worker.bpf.h"
 
 static __always_inline u64 state_of(struct task_struct* task) {
@@ -64,19 +66,25 @@ static __always_inline void switched_out(void* ctx, int preempted, struct task_s
   why->user_stack = 0;
   why->kernel_stack = 0;
   const u64 fiber = fiber_on(worker, &why->fiber_entry);
+  worker->fiber = fiber;
   why->on_fiber = fiber != 0;
+  preempted = preempted || !state;
+  worker->woken_ns = preempted ? now : 0;
+  worker->start_ns = now;
+  if (filter_sites || filter_names) {
+    worker->unwanted = !has_wanted_fiber(worker);
+    /* it may still explain a wait that is wanted */
+    if (worker->unwanted && !(wakers && fiber)) return;
+  }
 
   struct pt_regs regs;
   const int known = !user_registers(task, &regs);
   if (!known) lost(FP_LOST_USER_MEMORY, 1);
-  preempted = preempted || !state;
   if (!preempted && known) find_cause(worker, &regs, state);
   if (fiber && known) why->user_stack = worker_stack(why->tgid, &regs, 0, ~0u);
   /* an idle worker sleeps thousands of times a second, always at the same place in the kernel: 1 us each saved */
   if (!preempted && (fiber || (why->cause != FP_FUTEX && why->cause != FP_POLL)))
     why->kernel_stack = kernel_stack(ctx, 0);
-  worker->woken_ns = preempted ? now : 0;
-  worker->start_ns = now;
 }
 
 static __always_inline void switched_in(struct fp_worker* worker) {
@@ -101,7 +109,8 @@ static __always_inline void switched_in(struct fp_worker* worker) {
       ADD(time->runnable[bucket_of(runnable)], 1);
     }
   }
-  if (ns < min_wait_ns) return;
+  if (wakers && worker->fiber) end_off_cpu(worker->why.tgid, worker->fiber, &worker->why, start, now);
+  if (ns < min_wait_ns || worker->unwanted) return;
   struct fp_offcpu_value* value = bpf_map_lookup_elem(&offcpu, &worker->why);
   if (!value) {
     if (!offcpu_full && insert(&offcpu, &worker->why, &no_offcpu) == -E2BIG) offcpu_full = 1;

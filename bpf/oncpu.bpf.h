@@ -9,6 +9,7 @@
 #ifndef FIBERPROF_BPF_ONCPU_H
 #define FIBERPROF_BPF_ONCPU_H
 
+#include "filter.bpf.h"
 #include "worker.bpf.h"
 
 /* How many inner ends of stacks may be kept for samples; the rest is for stacks of threads that sleep. */
@@ -32,6 +33,7 @@ int on_cpu_clock(void* ctx) {
     ADD(time->samples, 1);
     if (key.on_fiber) ADD(time->fiber_samples, 1);
   }
+  if ((filter_sites || filter_names) && !has_wanted_fiber(worker)) return 0;
   struct pt_regs regs;
   if (user_registers(current_task(), &regs))
     lost(FP_LOST_USER_MEMORY, 1);

@@ -40,6 +40,7 @@ struct fp_blocked_key {
   __u32 tgid;
   __u32 reason;
   __u64 stack; /* key into `stacks`; 0: none */
+  __u64 chain; /* key into `chains`; 0: none */
 };
 
 /* Per CPU. The number of waits is the sum of the histogram. */
@@ -160,9 +161,25 @@ struct fp_process {
   __u64 code_low[2], code_high[2];
 };
 
+/* Which fibers a session is about (bpf/filter.bpf.h). */
+#define FP_NAME_WORDS 4 /* of 8 bytes: FIBERPROF_NAME_SIZE */
+#define FP_MAX_NAME_PATTERNS 8
+
+struct fp_site {
+  __u64 entry; /* the spawned function */
+  __u32 tgid;
+  __u32 zero;
+};
+
+/* A name matches if it is the text wherever the mask has bits. */
+struct fp_name_pattern {
+  __u64 text[FP_NAME_WORDS], mask[FP_NAME_WORDS];
+};
+
 /* A worker thread, by its id. */
 struct fp_worker {
   __u64 record;   /* address of its struct fiberprof_worker in the process */
+  __u64 fiber;    /* id of the fiber on it when it was last switched out; 0: none */
   __u64 start_ns; /* off its CPU since; 0: on it */
   __u64 woken_ns; /* runnable again since; 0: not yet */
   __u64 on_ns;    /* on its CPU since; watched since, if then it was there already */
@@ -170,7 +187,39 @@ struct fp_worker {
   __u64 ran_ns;   /* time on its CPU that is not yet in fp_worker_time */
   __s32 syscall;  /* in which it slept last, and how */
   __u32 futex_op;
+  __u64 unwanted; /* that is not to be recorded */
   struct fp_offcpu_key why;
+};
+
+/*
+ * Who ended a wait, and why not earlier (bpf/waker.bpf.h). A link is one wake-up: the waker's stack, and what the waker
+ * itself had waited for most of that time, if anything.
+ */
+#define FP_MAX_CHAIN 8
+
+enum fp_by { FP_BY_FIBER, FP_BY_WORKER, FP_BY_THREAD };
+enum fp_why { FP_WHY_RAN, FP_WHY_WAITED, FP_WHY_QUEUED, FP_WHY_OFF_CPU };
+
+struct fp_link {
+  __u32 tgid;
+  __u8 by;    /* enum fp_by */
+  __u8 why;   /* enum fp_why */
+  __u8 cause; /* waited: reason; off CPU: enum fp_cause */
+  __u8 reason; /* of the wait that was ended */
+  __s32 syscall; /* off CPU */
+  __u32 futex_op;
+  __u64 waker_stack;
+  __u64 user_stack; /* waited, off CPU: where */
+  __u64 kernel_stack;
+  char thread[16]; /* by a thread that is no worker: its name */
+};
+
+enum fp_chain_end { FP_CHAIN_WHOLE, FP_CHAIN_CYCLE, FP_CHAIN_DEEP };
+
+struct fp_chain {
+  __u32 n;
+  __u32 end;                 /* enum fp_chain_end */
+  __u64 links[FP_MAX_CHAIN]; /* keys into `links`, the wake-up of the wait in question first; 0: none */
 };
 
 enum fp_loss {
@@ -188,9 +237,12 @@ enum fp_loss {
   FP_LOST_MAP_BUSY,
   FP_LOST_ONCPU_FULL,   /* a sample of the CPU clock without its stack */
   FP_LOST_PROCESS_FULL, /* a worker of one process too many ran or slept */
+  FP_LOST_FILTER, /* not known which fiber it was */
+  FP_LOST_CHAINS_FULL,
+  FP_LOST_WAKER, /* a wait whose wake-up was forgotten before it ended */
   FP_LOST_LEAF, /* no room or no access for the inner end of a worker's stack: less complete, not lost */
   FP_CLIPPED, /* waits that began before the attach; only the part since then is in the totals */
-  FP_FILTERED, /* shorter than the wanted minimum */
+  FP_FILTERED, /* shorter than the wanted minimum, or of a fiber that is not wanted */
   FP_LOSS_COUNT
 };
 

@@ -37,13 +37,13 @@
 
 /* X(name, number of arguments, their names). Every argument is an unsigned 64-bit integer. In probes about a fiber
  * the first is the fiber's id, unique in its process for ever; 0 means "not on a fiber". The first four probes are
- * the ones a wait passes, the next four the channel operations; the semaphores of each four share one 64-bit word, so
+ * those that waits pass, the next four the channel operations; the semaphores of each four share one 64-bit word, so
  * that one test covers them (FIBERPROF_ANY_WAIT_PROBE, FIBERPROF_ANY_CHANNEL_PROBE). */
 #define FIBERPROF_PROBES(X)                                                                                           \
   /* about to leave the processor */                                                                                  \
   X(park, 4, "id reason resource processor")                                                                          \
-  /* made runnable; fires on the waker's stack. depth: length of the run queue it joined */                           \
-  X(unpark, 6, "id waker reason resource processor depth")                                                            \
+  /* made runnable; fires on the waker's stack. depth: length of the run queue it joined; parked_ns: since park */    \
+  X(unpark, 7, "id waker reason resource processor depth parked_ns")                                                  \
   /* runs again, on its own stack, so the stack here is the stack of the wait. exact tier: fires at every resume */   \
   X(blocked, 6, "id reason resource parked_ns queued_ns waker")                                                       \
   /* the same, sampled tier: this event stands for `weight` waits; the expected weighted sums are the exact ones */   \
@@ -53,6 +53,8 @@
   /* chosen: index of the arm taken; the default arm is the number of arms */                                         \
   X(select, 6, "id channel length capacity blocked chosen")                                                           \
   X(chan_close, 4, "id channel length capacity")                                                                      \
+  /* the same as unpark, sampled tier: of the waits that blocked_sampled will tell, while that is attached too */     \
+  X(unpark_sampled, 7, "id waker reason resource processor depth parked_ns")                                          \
   X(spawn, 3, "id parent entry")                                                                                      \
   X(exit, 1, "id")                                                                                                    \
   X(chan_make, 3, "id channel capacity")                                                                              \

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The life of a wait as a profiler sees it: park, unpark, blocked (every wait) and blocked_sampled (some, weighted).
+// The life of a wait as a profiler sees it: park, unpark, blocked (every wait); unpark_sampled and blocked_sampled (the
+// same of some waits, weighted).
 //
 // Sampled tier: which waits, with which weight and which value, is in probe/sampling.h, with the reasons. Here is where
 // the choices fall: the short stratum's when a fiber leaves, as a slow scheduling decision, the long stratum's when it
@@ -88,13 +89,15 @@ void woken_slow(Fiber* fiber, std::uint64_t clock) {
                            ? timing.woken_at - timing.parked_at
                            : static_cast<std::uint64_t>(marks.value(fiber->parked_since(), timing.woken_at));
   }
-  if (FIBERPROF_ENABLED(unpark)) {
-    Worker* worker = this_worker();
+  const auto unparked = [&](auto* site) {
+    const Worker* worker = this_worker();
     const bool local = worker != nullptr && worker->processor != nullptr && !worker->in_blocking;
-    fiberprof_site_unpark(fiber->record.id, waker, fiber->record.reason, fiber->record.resource,
-                          local ? worker->processor->record.index : kNone,
-                          local ? worker->processor->depth() : Scheduler::instance().global_size());
-  }
+    site(fiber->record.id, waker, fiber->record.reason, fiber->record.resource,
+         local ? worker->processor->record.index : kNone,
+         local ? worker->processor->depth() : Scheduler::instance().global_size(), timing.parked_ns);
+  };
+  if (FIBERPROF_ENABLED(unpark)) unparked(fiberprof_site_unpark);
+  if (FIBERPROF_ENABLED(unpark_sampled) && timing.weight != 0) unparked(fiberprof_site_unpark_sampled);
 }
 
 void resumed_slow(Fiber* fiber, bool of_channel) {

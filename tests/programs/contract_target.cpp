@@ -270,6 +270,7 @@ void as_fiber(uint32_t worker, const std::function<void()>& body) {
     } else {
       running[worker].id = 100 + worker;
       running[worker].entry = reinterpret_cast<uint64_t>(&contract_fiber_entry);
+      std::snprintf(running[worker].name, sizeof running[worker].name, "on worker %u", worker);
       record.fiber = reinterpret_cast<uint64_t>(&running[worker]);
     }
     *const_cast<volatile uint64_t*>(&record.current_fiber) = 100 + worker;

@@ -45,6 +45,7 @@ Result<Profile> load(const Options& options) {
   if (!process) return tl::unexpected(process.error());
   RecordOptions recording;
   recording.session.processes = {*process};
+  recording.session.wakers = options.flame.wakers;
   recording.command = "fiberprof flame " + options.source;
   struct sigaction action {};
   action.sa_handler = [](int) { interrupted = true; };
@@ -62,6 +63,9 @@ Result<Profile> load(const Options& options) {
 int flame(const Options& options) {
   const Result<Profile> profile = load(options);
   if (!profile) return print_error(profile.error());
+  if (options.flame.wakers && profile->chains.empty())
+    return print_error({"no wakers in " + options.source, "it was recorded without them, or nobody woke anybody",
+                        "record with fiberprof record --waker", ExitCode::error});
   if (options.folded) {
     const Result<void> written =
         write_file(folded_stacks(*profile, options.flame), options.output.empty() ? "-" : options.output);
@@ -100,6 +104,9 @@ void add_flame(CLI::App& app, std::function<int()>& action) {
   command->add_flag("--folded", options->folded,
                     "Folded stacks as text instead: outermost;...;innermost;[reason] nanoseconds, one line a stack.");
   command->add_flag("--inverted", options->look.inverted, "Grow downwards, from where fibers begin (an icicle).");
+  command->add_flag("--waker", options->flame.wakers,
+                    "Go on above each wait: who ended it, then what had held that one up, and so on, so that the cause "
+                    "is at the top. A recording must have been made with record --waker.");
   command->add_flag("--all-frames", options->flame.all_frames,
                     "Show the fiber runtime's own frames too. By default only the one the program called is shown.");
   command->footer(

@@ -10,11 +10,11 @@
 #include <memory>
 #include <optional>
 
+#include "cli/filters.h"
 #include "cli/options.h"
 #include "process/target.h"
 #include "profile/reconciliation.h"
 #include "session/launch.h"
-#include "session/names.h"
 #include "session/recorder.h"
 #include "support/duration.h"
 #include "support/text.h"
@@ -28,9 +28,8 @@ struct Options {
   bool all = false;
   uint64_t duration_ns = 0;
   std::string file = "fiberprof.pb.gz";
-  bool exact = false, no_off_cpu = false, quiet = false;
-  uint64_t min_wait_ns = 0;
-  std::vector<std::string> reasons;
+  bool exact = false, wakers = false, no_off_cpu = false, quiet = false;
+  WaitFilter filter;
 };
 
 std::atomic<bool> interrupted{false};
@@ -60,18 +59,6 @@ std::string joined(const std::vector<std::string>& words) {
   std::string text;
   for (const auto& word : words) text += (text.empty() ? "" : " ") + word;
   return text;
-}
-
-Result<uint32_t> reason_mask(const std::vector<std::string>& names) {
-  if (names.empty()) return ~0u;
-  uint32_t mask = 0;
-  for (const auto& name : names) {
-    const auto reason = reason_of(name);
-    if (!reason)
-      return fail("no wait reason '" + sanitize(name) + "'", {}, "see fiberprof record --help", ExitCode::usage);
-    mask |= 1u << *reason;
-  }
-  return mask;
 }
 
 // A program whose runtime is a shared library has probes only once the dynamic linker has mapped it.
@@ -119,12 +106,10 @@ int record(const Options& options) {
 
   RecordOptions recording;
   SessionOptions& session = recording.session;
-  const auto reasons = reason_mask(options.reasons);
-  if (!reasons) return print_error(reasons.error());
-  session.reasons = *reasons;
+  if (const auto applied = apply(options.filter, session); !applied) return print_error(applied.error());
   session.tier = options.exact ? Tier::exact : Tier::sampled;
   session.off_cpu = !options.no_off_cpu;
-  session.min_wait_ns = options.min_wait_ns;
+  session.wakers = options.wakers;
   session.all_of_binary = options.all;
 
   const Interrupts interrupts;
@@ -185,12 +170,10 @@ void add_record(CLI::App& app, std::function<int()>& action) {
   command->add_option("-o,--output", options->file, "Where to. Default fiberprof.pb.gz.")->option_text("FILE");
   command->add_flag("--exact", options->exact,
                     "An event for every single wait instead of a sample of them: exact counts, for about 1 us a wait.");
-  add_duration(*command, "--min", options->min_wait_ns, "Leave out waits shorter than this.");
-  command
-      ->add_option("--reason", options->reasons,
-                   "Only waits for this reason, for instance mutex or chan_recv. Repeatable.")
-      ->option_text("REASON")
-      ->allow_extra_args(false);
+  command->add_flag("--waker", options->wakers,
+                    "Also who ended each wait, and what had held that one up meanwhile, up to 8 wake-ups back: for "
+                    "flame --waker and report --by waker.");
+  add_wait_filter(*command, options->filter);
   command->add_flag("--no-off-cpu", options->no_off_cpu, "Do not watch the worker threads in the kernel's scheduler.");
   command->add_flag("-q,--quiet", options->quiet, "Errors and warnings only.");
   command->footer(
@@ -205,8 +188,8 @@ void add_record(CLI::App& app, std::function<int()>& action) {
       "Exit code: 0, or that of the command after --.\n"
       "\n"
       "OVERHEAD: with the sampled tier a few ns per wait. With --exact every wait\n"
-      "costs its fiber 1 us. Each switch of a worker thread costs about 1 us more\n"
-      "unless --no-off-cpu.");
+      "costs its fiber 1 us, and twice that with --waker. Each switch of a worker\n"
+      "thread costs about 1 us more unless --no-off-cpu.");
   command->callback([options, command, &action] {
     // "--" is told from a process's name by what the parser leaves over; anything else there is a mistake.
     std::vector<std::string> unknown;

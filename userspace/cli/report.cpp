@@ -21,6 +21,9 @@ struct Options {
 int report(const Options& options) {
   const Result<Profile> profile = read_profile(options.file);
   if (!profile) return print_error(profile.error());
+  if (options.report.by == GroupBy::waker && profile->chains.empty())
+    return print_error({"no wakers in " + options.file, "it was recorded without them",
+                        "record with fiberprof record --waker", ExitCode::error});
   const std::string text = options.json ? report_json(*profile, options.report)
                                         : report_text(*profile, options.report, Style(use_colour(STDOUT_FILENO)),
                                                       terminal_columns(STDOUT_FILENO, 100));
@@ -38,9 +41,10 @@ void add_report(CLI::App& app, std::function<int()>& action) {
       ->option_text("FILE (required)");
   add_choice<GroupBy>(
       *command, "--by", options->report.by,
-      {{"stack", GroupBy::stack}, {"reason", GroupBy::reason}, {"fiber", GroupBy::fiber}, {"worker", GroupBy::worker}},
-      "Group waits by stack (default), reason or fiber (the function it was spawned with); worker shows "
-      "what the worker threads waited for in the kernel.");
+      {{"stack", GroupBy::stack}, {"reason", GroupBy::reason}, {"fiber", GroupBy::fiber}, {"worker", GroupBy::worker},
+       {"waker", GroupBy::waker}},
+      "Group waits by stack (default), reason, fiber (the function it was spawned with) or waker (who ended them, and "
+      "what had held that one up; from record --waker); worker shows what the worker threads waited for in the kernel.");
   add_count(*command, "-n,--rows", options->report.rows, "Rows of each table; 0: all. Default 10.");
   command->add_flag(
       "--all-frames", options->report.all_frames,

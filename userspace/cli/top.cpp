@@ -11,6 +11,7 @@
 #include <iostream>
 #include <memory>
 
+#include "cli/filters.h"
 #include "cli/options.h"
 #include "cli/top_watch.h"
 #include "render/palette.h"
@@ -33,6 +34,7 @@ struct Options {
   uint64_t duration_ns = 0;
   TopSort sort = TopSort::total;
   bool once = false, json = false, exact = false, all_frames = false;
+  WaitFilter filter;
 };
 
 uint64_t now_ns() {
@@ -220,9 +222,11 @@ class Top {
 };
 
 int top(const Options& options) {
+  SessionOptions session;
+  session.tier = options.exact ? Tier::exact : Tier::sampled;
+  if (const Result<void> applied = apply(options.filter, session); !applied) return print_error(applied.error());
   Signals signals;
-  Result<std::unique_ptr<TopWatch>> watch =
-      TopWatch::start(options.target, options.exact ? Tier::exact : Tier::sampled, options.all_frames);
+  Result<std::unique_ptr<TopWatch>> watch = TopWatch::start(options.target, std::move(session), options.all_frames);
   if (!watch) return print_error(watch.error());
   const bool live = !options.once && !options.json && ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
   if (!live) {
@@ -255,6 +259,7 @@ void add_top(CLI::App& app, std::function<int()>& action) {
   command->add_flag("--json", options->json, "One JSON object a refresh, each on its line; times in nanoseconds.");
   command->add_flag("--exact", options->exact,
                     "Count every wait instead of a weighted sample of them. Costs the process far more.");
+  add_wait_filter(*command, options->filter);
   command->add_flag("--all-frames", options->all_frames,
                     "Show the fiber runtime's own frames too. By default only the one the program called is shown.");
   command->footer(

@@ -40,12 +40,11 @@ Result<FiberProcess> choose(const std::string& target) {
 
 }  // namespace
 
-Result<std::unique_ptr<TopWatch>> TopWatch::start(const std::string& target, Tier tier, bool all_frames) {
+Result<std::unique_ptr<TopWatch>> TopWatch::start(const std::string& target, SessionOptions options, bool all_frames) {
   Result<FiberProcess> process = choose(target);
   if (!process) return tl::unexpected(process.error());
-  SessionOptions options;
   options.processes = {*process};
-  options.tier = tier;
+  const Tier tier = options.tier;
   Result<Session> session = Session::start(std::move(options));
   if (!session) return tl::unexpected(session.error());
   return std::unique_ptr<TopWatch>(new TopWatch(std::move(*process), std::move(*session), tier, all_frames));

@@ -18,8 +18,9 @@ namespace fiberprof {
 
 class TopWatch {
  public:
-  // `target`: a PID, a name, or empty when there is only one process on fibers. Attaches. Errors say what to do.
-  static Result<std::unique_ptr<TopWatch>> start(const std::string& target, Tier tier, bool all_frames);
+  // `target`: a PID, a name, or empty when there is only one process on fibers. Attaches. `options` without
+  // processes. Errors say what to do.
+  static Result<std::unique_ptr<TopWatch>> start(const std::string& target, SessionOptions options, bool all_frames);
 
   // Reads everything once. Errors only when the kernel's counts cannot be read.
   Result<void> refresh();

@@ -25,6 +25,13 @@ class SymbolTable {
   // The function that covers `address`: the one with the highest start at or below it whose size reaches it, or that
   // has no size (hand-written assembly) when nothing else starts in between. Complexity: O(log n).
   std::optional<ElfSymbol> find(uint64_t address) const;
+  // Every function, one name for each address.
+  template <class Visit>
+  void each(Visit visit) const {
+    for (const Entry& entry : entries_)
+      visit(ElfSymbol{entry.address, entry.limit - entry.address,
+                      std::string_view(names_).substr(entry.name, entry.name_size)});
+  }
   size_t size() const { return entries_.size(); }
 
  private:

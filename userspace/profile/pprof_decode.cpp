@@ -86,6 +86,10 @@ class Decoder {
     for (const data_view view : location_messages_) location(view);
     profile_.samples.reserve(sample_messages_.size());
     for (const data_view view : sample_messages_) sample(view);
+    for (Sample& each : profile_.samples) {
+      if (each.chain > profile_.chains.size() || (each.chain != 0 && profile_.chains[each.chain - 1].empty()))
+        each.chain = 0;
+    }
     apply_extras();
     return std::move(profile_);
   }
@@ -334,6 +338,8 @@ class Decoder {
   void sample(data_view bytes) {
     pbf_reader reader(bytes);
     Sample result;
+    step_ = 0;
+    is_cause_ = false;
     std::array<uint64_t, kMaxValueTypes> values{};
     size_t value_count = 0, label_count = 0;
     while (reader.next()) {
@@ -355,6 +361,7 @@ class Decoder {
           reader.skip();
       }
     }
+    if (is_cause_) return cause(std::move(result));
     const auto value = [&](size_t ours) { return value_at_[ours] < value_count ? values[value_at_[ours]] : 0; };
     const bool waits = result.kind == SampleKind::blocked || result.kind == SampleKind::open;
     const bool ran = result.kind == SampleKind::on_cpu;
@@ -363,6 +370,20 @@ class Decoder {
     result.queued_ns = waits ? value(kQueued) : ran ? 0 : value(kRunnable);
     result.max_ns = value(kLongest);
     profile_.samples.push_back(std::move(result));
+  }
+
+  // A step of a chain. They come in order, unless another tool has been at it; then chains end early.
+  void cause(Sample&& sample) {
+    Cause result;
+    if (!cause_from_name(sample.name, result.kind)) bad("a cause of unknown kind");
+    if (sample.chain == 0 || sample.chain > kMaxEntries) bad("a cause outside of any chain");
+    if (sample.chain > profile_.chains.size() + 1) return;
+    if (sample.chain > profile_.chains.size()) profile_.chains.emplace_back();
+    Chain& chain = profile_.chains[sample.chain - 1];
+    if (step_ != chain.size() + 1) return;
+    result.text = std::move(sample.reason);
+    result.frames = std::move(sample.frames);
+    chain.push_back(std::move(result));
   }
 
   void label(Sample& result, data_view bytes) {
@@ -386,7 +407,8 @@ class Decoder {
     }
     const std::string_view name = view(key);
     if (name == kLabelKind) {
-      if (!kind_from_name(view(value), result.kind)) bad("a sample of unknown kind");
+      is_cause_ = view(value) == kKindCause;
+      if (!is_cause_ && !kind_from_name(view(value), result.kind)) bad("a sample of unknown kind");
     } else if (name == kLabelReason) {
       result.reason = text(value);
     } else if (name == kLabelProcess) {
@@ -395,6 +417,10 @@ class Decoder {
       result.name = text(value);
     } else if (name == kLabelPid) {
       result.pid = static_cast<uint32_t>(std::clamp<int64_t>(count, 0, UINT32_MAX));
+    } else if (name == kLabelChain) {
+      result.chain = static_cast<uint32_t>(std::clamp<int64_t>(count, 0, UINT32_MAX));
+    } else if (name == kLabelStep) {
+      step_ = static_cast<size_t>(std::clamp<int64_t>(count, 0, UINT32_MAX));
     }
   }
 
@@ -412,6 +438,8 @@ class Decoder {
 
   Profile profile_;
   std::string_view extras_;
+  bool is_cause_ = false;  // the sample being read
+  size_t step_ = 0;
   size_t expanded_ = 0, frame_references_ = 0;
   std::array<size_t, kValueTypes.size()> value_at_{};
   std::vector<uint64_t> comment_indices_;

@@ -24,6 +24,9 @@ class Encoder {
   std::string run() {
     for (const ValueType& type : kValueTypes) value_type(kSampleType, type);
     for (const Sample& sample : profile_.samples) add(sample);
+    for (size_t i = 0; i < profile_.chains.size(); ++i) {
+      for (size_t step = 0; step < profile_.chains[i].size(); ++step) add(profile_.chains[i][step], i + 1, step + 1);
+    }
     out_.add_int64(kTimeNanos, clamp(profile_.start_unix_ns));
     out_.add_int64(kDurationNanos, clamp(profile_.duration_ns));
     value_type(kPeriodType, kValueTypes[kBlocked]);
@@ -117,10 +120,10 @@ class Encoder {
     return slot->second;
   }
 
-  void add(const Sample& sample) {
+  std::vector<uint64_t> locations(const std::vector<uint32_t>& frames) {
     std::vector<uint64_t> ids;
     std::vector<uint32_t> group;
-    for (const uint32_t index : sample.frames) {
+    for (const uint32_t index : frames) {
       if (index >= profile_.frames.size()) continue;
       group.push_back(index);
       if (profile_.frames[index].inlined) continue;
@@ -128,7 +131,22 @@ class Encoder {
       group.clear();
     }
     if (!group.empty()) ids.push_back(location(group));
+    return ids;
+  }
 
+  // Who ended a wait, in a word: for a fiber its innermost function that is the program's.
+  std::string_view waker(const Sample& sample) const {
+    if (sample.chain == 0 || sample.chain > profile_.chains.size()) return "";
+    const Chain& chain = profile_.chains[sample.chain - 1];
+    if (chain.empty() || !chain.front().text.empty()) return chain.empty() ? "" : std::string_view(chain.front().text);
+    for (const uint32_t index : chain.front().frames) {
+      if (index < profile_.frames.size() && !profile_.frames[index].runtime) return profile_.frames[index].function;
+    }
+    return "fiber";
+  }
+
+  void add(const Sample& sample) {
+    const std::vector<uint64_t> ids = locations(sample.frames);
     std::array<int64_t, kValueTypes.size()> values{};
     values[kLongest] = clamp(sample.max_ns);
     if (sample.kind == SampleKind::blocked || sample.kind == SampleKind::open) {
@@ -143,26 +161,49 @@ class Encoder {
       values[kRunnable] = clamp(sample.queued_ns);
       values[sample.kind == SampleKind::idle ? kIdle : kOffCpu] = clamp(sample.total_ns);
     }
-    struct Text {
-      std::string_view key, value;
-    };
-    std::vector<std::pair<int64_t, int64_t>> labels;
-    for (const Text& each : {Text{kLabelKind, kind_name(sample.kind)}, Text{kLabelReason, sample.reason},
-                             Text{kLabelProcess, sample.process}, Text{kLabelName, sample.name}}) {
+    message(ids, values,
+            {{kLabelKind, kind_name(sample.kind)},
+             {kLabelReason, sample.reason},
+             {kLabelProcess, sample.process},
+             {kLabelName, sample.name},
+             {kLabelWaker, waker(sample)}},
+            sample.chain != 0 ? std::vector<Number>{{kLabelPid, sample.pid}, {kLabelChain, sample.chain}}
+                              : std::vector<Number>{{kLabelPid, sample.pid}});
+  }
+
+  void add(const Cause& cause, size_t chain, size_t step) {
+    message(locations(cause.frames), {},
+            {{kLabelKind, kKindCause}, {kLabelName, cause_name(cause.kind)}, {kLabelReason, cause.text}},
+            {{kLabelChain, chain}, {kLabelStep, step}});
+  }
+
+  struct Text {
+    std::string_view key, value;
+  };
+  struct Number {
+    std::string_view key;
+    uint64_t value;
+  };
+  void message(const std::vector<uint64_t>& ids, const std::array<int64_t, kValueTypes.size()>& values,
+               const std::vector<Text>& texts, const std::vector<Number>& numbers) {
+    std::vector<std::pair<int64_t, int64_t>> labels, counts;
+    for (const Text& each : texts) {
       if (!each.value.empty()) labels.emplace_back(string(each.key), string(each.value));
     }
-    const int64_t pid_key = string(kLabelPid);
-    protozero::pbf_writer message(out_, kSample);
-    message.add_packed_uint64(kSampleLocation, ids.begin(), ids.end());
-    message.add_packed_int64(kSampleValue, values.begin(), values.end());
+    for (const Number& each : numbers) counts.emplace_back(string(each.key), clamp(each.value));
+    protozero::pbf_writer sample(out_, kSample);
+    sample.add_packed_uint64(kSampleLocation, ids.begin(), ids.end());
+    sample.add_packed_int64(kSampleValue, values.begin(), values.end());
     for (const auto& [key, value] : labels) {
-      protozero::pbf_writer label(message, kSampleLabel);
+      protozero::pbf_writer label(sample, kSampleLabel);
       label.add_int64(kLabelKey, key);
       label.add_int64(kLabelText, value);
     }
-    protozero::pbf_writer label(message, kSampleLabel);
-    label.add_int64(kLabelKey, pid_key);
-    label.add_int64(kLabelNumber, sample.pid);
+    for (const auto& [key, value] : counts) {
+      protozero::pbf_writer label(sample, kSampleLabel);
+      label.add_int64(kLabelKey, key);
+      label.add_int64(kLabelNumber, value);
+    }
   }
 
   const Profile& profile_;

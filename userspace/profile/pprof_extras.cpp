@@ -92,6 +92,17 @@ bool kind_from_name(std::string_view name, SampleKind& kind) {
   return false;
 }
 
+bool cause_from_name(std::string_view name, CauseKind& kind) {
+  for (const CauseKind each :
+       {CauseKind::woken, CauseKind::waited, CauseKind::queued, CauseKind::held, CauseKind::cut}) {
+    if (cause_name(each) == name) {
+      kind = each;
+      return true;
+    }
+  }
+  return false;
+}
+
 std::string encode_extras(const Profile& profile, const std::vector<uint64_t>& runtime_functions) {
   json root = {{"format", kFormat},          {"host", profile.host},        {"kernel", profile.kernel},
                {"command", profile.command}, {"target", profile.target},    {"tier", profile.tier},

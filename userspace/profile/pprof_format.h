@@ -70,11 +70,19 @@ inline constexpr std::string_view kDefaultType = "blocked";
 inline constexpr std::string_view kLabelKind = "kind", kLabelReason = "reason", kLabelProcess = "process",
                                   kLabelPid = "pid", kLabelName = "name";
 
+// Chains (Profile::chains). Other viewers show a wait's own stack as it was, so that their sums by function stay right;
+// what they can use of its chain is the text label "waker" (pprof -tagfocus, -tagleaf=waker). The whole of it is for
+// fiberprof: every step is a sample of its own, with its stack, the kind "cause", and no value, which viewers leave
+// out. "chain" numbers the chains from 1, "step" what comes after what.
+inline constexpr std::string_view kLabelWaker = "waker", kLabelChain = "chain", kLabelStep = "step";
+inline constexpr std::string_view kKindCause = "cause";
+
 // The comment with what pprof has no field for. pprof hides comments that begin with '#' in its reports.
 inline constexpr std::string_view kExtrasPrefix = "#fiberprof ";
 
 std::string_view kind_name(SampleKind kind);
 bool kind_from_name(std::string_view name, SampleKind& kind);
+bool cause_from_name(std::string_view name, CauseKind& kind);
 
 // Everything of `profile` outside of frames and samples, histograms by sample, and `runtime_functions` (ids of the
 // pprof functions that belong to the runtime) as one JSON line.

@@ -47,6 +47,22 @@ bool close(UniqueFd file) { return ::close(file.release()) == 0; }  // errors of
 
 }  // namespace
 
+std::string_view cause_name(CauseKind kind) {
+  switch (kind) {
+    case CauseKind::woken:
+      return "woken";
+    case CauseKind::waited:
+      return "waited";
+    case CauseKind::queued:
+      return "queued";
+    case CauseKind::held:
+      return "held";
+    case CauseKind::cut:
+      return "cut";
+  }
+  return "cut";
+}
+
 Result<Profile> read_profile(const std::string& path) {
   const std::string what = "cannot read recording " + path;
   const UniqueFd file(path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));

@@ -36,6 +36,24 @@ enum class SampleKind : uint8_t {
   on_cpu,   // a worker ran: samples of the CPU clock
 };
 
+// What held up the end of a wait, step by step, from the wake-up to its cause: recorded with --waker.
+enum class CauseKind : uint8_t {
+  woken,   // who ended the wait before: its stack at that moment
+  waited,  // what that fiber itself had waited for most of that time: the stack of the wait
+  queued,  // that fiber was runnable but had no processor
+  held,    // the kernel had taken that fiber's worker thread: user and kernel stack
+  cut,     // there is more, not recorded
+};
+
+std::string_view cause_name(CauseKind kind);  // "woken", "waited", "queued", "held", "cut"
+
+struct Cause {
+  CauseKind kind{};
+  std::string text;  // woken: "" for a fiber, else "timer", "network", "thread NAME"; waited, held: reason; cut: why
+  std::vector<uint32_t> frames;  // indices into Profile::frames, innermost first
+};
+using Chain = std::vector<Cause>;
+
 struct Sample {
   SampleKind kind{};
   // blocked, open: wait reason; off_cpu, idle: "preempted", "futex wait", "read", ...; on_cpu: "running" or "scheduler"
@@ -50,6 +68,7 @@ struct Sample {
   uint64_t max_ns = 0;
   double variance_ns2 = 0, count_variance = 0;  // sampled: squares of the standard errors of total_ns and count
   std::vector<uint64_t> histogram;  // log2 ns buckets, may be empty
+  uint32_t chain = 0;               // who ended these waits: 1 + index into Profile::chains; 0: not known
 };
 
 // On a worker's CPU, but no fiber: the runtime's own work between them.
@@ -95,6 +114,7 @@ struct WorkerStats {
 struct Profile {
   std::vector<ProfileFrame> frames;
   std::vector<Sample> samples;
+  std::vector<Chain> chains;
   std::vector<QueueStats> queues;
   std::vector<QueuedSite> queued;
   std::vector<QueueDelays> delays;

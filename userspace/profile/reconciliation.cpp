@@ -54,7 +54,7 @@ std::string to_text(const Reconciliation& r) {
   if (r.std_error > 0) text += " ± " + digits(static_cast<uint64_t>(r.std_error));
   text += r.std_error > 0 ? " estimated + " : " seen + ";
   text += digits(r.lost) + " lost + ";
-  if (r.filtered) text += digits(r.filtered) + " too short + ";
+  if (r.filtered) text += digits(r.filtered) + " filtered out + ";
   text += digits(r.open) + " open = " + digits(r.accounted()) + " of the program's " + digits(r.program);
   if (r.uncertain) text += " (" + digits(r.uncertain) + " of them at the edges of the recording)";
   if (!r.holds()) text += ": THEY DO NOT ADD UP";

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "render/stack_view.h"
+#include "render/waker_view.h"
 #include "symbol/runtime_names.h"
 
 namespace fiberprof {
@@ -31,6 +32,20 @@ void add(Row& row, const Sample& sample) {
   for (size_t i = 0; i < sample.histogram.size(); ++i) row.histogram[i] += sample.histogram[i];
 }
 
+bool is_wait(SampleKind kind) { return kind == SampleKind::blocked || kind == SampleKind::open; }
+
+void add_cause(const Profile& profile, Row& row, const Sample& sample) {
+  const Chain* chain = chain_of(profile, sample);
+  if (chain == nullptr) return;
+  const std::string line = cause_line(profile, *chain);
+  auto cause = std::find_if(row.causes.begin(), row.causes.end(), [&](const RowCause& each) {
+    return cause_line(profile, profile.chains[each.chain]) == line;
+  });
+  if (cause == row.causes.end()) cause = row.causes.insert(cause, RowCause{sample.chain - 1, 0, 0});
+  cause->count += sample.count;
+  cause->total_ns += sample.total_ns;
+}
+
 }  // namespace
 
 // An event carries no name, so names would tear the waits of one fiber apart; they serve when there is no stack.
@@ -44,6 +59,26 @@ std::string fiber_of(const Profile& profile, const Sample& sample) {
 }
 
 namespace {
+
+// The runtime's own frames folded. The kernel's path to sleep says less than the reason, which names the system call or
+// the fault.
+std::vector<uint32_t> shown(const Profile& profile, const std::vector<uint32_t>& frames, bool with_kernel) {
+  const auto in_kernel = [&](uint32_t index) { return !with_kernel && profile.frames[index].binary == "[kernel]"; };
+  const bool only_kernel = std::all_of(frames.begin(), frames.end(), in_kernel);
+  std::vector<Frame> stack;
+  for (const uint32_t index : frames) {
+    if (in_kernel(index) && !only_kernel) continue;
+    Frame frame;
+    frame.function = profile.frames[index].function;
+    frame.runtime = profile.frames[index].runtime;
+    frame.address = index;  // which it was, to find it again afterwards
+    stack.push_back(std::move(frame));
+  }
+  std::vector<uint32_t> result;
+  for (const Frame& frame : fold_runtime_frames(std::move(stack)))
+    result.push_back(static_cast<uint32_t>(frame.address));
+  return result;
+}
 
 template <class Include>
 Section group(const Profile& profile, GroupBy by, bool all_frames, Include include) {
@@ -67,6 +102,9 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
       case GroupBy::fiber:
         key = {"", fiber_of(profile, sample), sample.pid, {}};
         break;
+      case GroupBy::waker:
+        key = {sample.reason, is_wait(sample.kind) ? waker_name(profile, sample) : "", sample.pid, {}};
+        break;
       case GroupBy::reason:
       case GroupBy::worker:
         key = {sample.reason, "", 0, {}};
@@ -76,7 +114,7 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
     if (inserted) {
       Row row;
       row.reason = sample.reason;
-      row.name = by == GroupBy::fiber ? std::get<1>(slot->first) : sample.name;
+      row.name = by == GroupBy::fiber || by == GroupBy::waker ? std::get<1>(slot->first) : sample.name;
       row.process = sample.process;
       row.pid = sample.pid;
       row.culprit = static_cast<uint32_t>(culprit(frames.size(), [&](size_t i) {
@@ -88,9 +126,14 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
     }
     Row& row = section.rows[slot->second];
     if (row.reason != sample.reason) row.reason.clear();
-    if (by != GroupBy::fiber && row.name != sample.name) row.name.clear();
+    if (by != GroupBy::fiber && by != GroupBy::waker && row.name != sample.name) row.name.clear();
     if (row.pid != sample.pid) row.pid = 0;
     add(row, sample);
+    if (by == GroupBy::waker && sample.chain != 0) add_cause(profile, row, sample);
+  }
+  for (Row& row : section.rows) {
+    std::stable_sort(row.causes.begin(), row.causes.end(),
+                     [](const RowCause& a, const RowCause& b) { return a.total_ns > b.total_ns; });
   }
   for (const Row& row : section.rows) {
     section.totals.count += row.count;
@@ -108,10 +151,7 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
 
 }  // namespace
 
-Section waits(const Profile& profile, GroupBy by, bool all_frames) {
-  return group(profile, by, all_frames,
-               [](SampleKind kind) { return kind == SampleKind::blocked || kind == SampleKind::open; });
-}
+Section waits(const Profile& profile, GroupBy by, bool all_frames) { return group(profile, by, all_frames, is_wait); }
 
 Section off_cpu(const Profile& profile, GroupBy by, bool all_frames) {
   return group(profile, by, all_frames, [](SampleKind kind) { return kind == SampleKind::off_cpu; });
@@ -126,25 +166,11 @@ Section idle(const Profile& profile, GroupBy by, bool all_frames) {
 }
 
 std::vector<uint32_t> shown_frames(const Profile& profile, const Sample& sample, bool all_frames) {
-  if (all_frames) return sample.frames;
-  // The kernel's own path to sleep says less than the reason, which names the system call or the fault.
-  const auto in_kernel = [&](uint32_t index) {
-    return sample.kind != SampleKind::on_cpu && profile.frames[index].binary == "[kernel]";
-  };
-  const bool only_kernel = std::all_of(sample.frames.begin(), sample.frames.end(), in_kernel);
-  std::vector<Frame> stack;
-  for (const uint32_t index : sample.frames) {
-    if (in_kernel(index) && !only_kernel) continue;
-    Frame frame;
-    frame.function = profile.frames[index].function;
-    frame.runtime = profile.frames[index].runtime;
-    frame.address = index;  // which it was, to find it again afterwards
-    stack.push_back(std::move(frame));
-  }
-  std::vector<uint32_t> shown;
-  for (const Frame& frame : fold_runtime_frames(std::move(stack)))
-    shown.push_back(static_cast<uint32_t>(frame.address));
-  return shown;
+  return all_frames ? sample.frames : shown(profile, sample.frames, sample.kind == SampleKind::on_cpu);
+}
+
+std::vector<uint32_t> shown_frames(const Profile& profile, const std::vector<uint32_t>& frames, bool all_frames) {
+  return all_frames ? frames : shown(profile, frames, false);
 }
 
 }  // namespace fiberprof

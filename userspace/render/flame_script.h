@@ -17,6 +17,7 @@ inline constexpr std::string_view kFlameStyle = R"css(
   .rule { stroke: #e4e1da; }
   .f text { font-family: "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: 12px; fill: #1d2430; pointer-events: none; }
   .cap text { font-style: italic; }
+  .sep text { font-style: italic; fill: #f7f4ee; }
   .f { cursor: pointer; outline: none; }
   .f:hover rect, .f:focus rect { stroke: #1d2430; stroke-width: 1.5; }
   .below { opacity: .55; }

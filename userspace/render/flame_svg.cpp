@@ -20,6 +20,7 @@ constexpr double kLegendTop = 74, kLegendRow = 22;
 constexpr double kPillLetter = 6.9;  // generous: the legend is set in a proportional face
 constexpr double kNarrowest = 0.3;   // px; narrower frames exist for zooming only
 constexpr Colour kPaper = {0xf3, 0xee, 0xe4};
+constexpr Colour kSeparator = {0x4a, 0x55, 0x68};  // and, pale, those who end waits: no reason has a colour like it
 
 std::string number(double value) {
   char text[32];
@@ -50,7 +51,9 @@ const char* counted(FlameKind kind) {
 class Picture {
  public:
   Picture(const Profile& profile, const FlameTree& tree, FlameKind kind, const FlameLook& look)
-      : profile_(profile), tree_(tree), kind_(kind), look_(look), root_(tree.nodes.front()) {}
+      : profile_(profile), tree_(tree), kind_(kind), look_(look), root_(tree.nodes.front()) {
+    for (const FlameNode& node : tree.nodes) wakers_ |= node.role == FlameRole::separator;
+  }
 
   std::string run() {
     const std::string keys = legend();
@@ -86,7 +89,7 @@ class Picture {
   std::string title() const {
     switch (kind_) {
       case FlameKind::blocked:
-        return "Where fibers were blocked";
+        return wakers_ ? "Where fibers were blocked, and who ended it" : "Where fibers were blocked";
       case FlameKind::off_cpu:
         return "Where the kernel took fibers off the CPU";
       case FlameKind::all:
@@ -147,8 +150,10 @@ class Picture {
   // several reasons fades towards paper.
   static std::string fill(const FlameNode& node) {
     if (node.depth == 0) return hex(blend({0x9a, 0xa3, 0xb2}, kPaper, 0.45));
+    if (node.role == FlameRole::separator) return hex(kSeparator);
+    if (node.role == FlameRole::waker) return hex(blend(kSeparator, kPaper, 0.22));
     const Colour colour = reason_colour(node.reason);
-    return hex(node.is_reason ? colour : blend(colour, kPaper, 0.16 + 0.42 * node.purity));
+    return hex(node.role == FlameRole::reason ? colour : blend(colour, kPaper, 0.16 + 0.42 * node.purity));
   }
 
   std::string facts(const FlameNode& node) const {
@@ -159,14 +164,20 @@ class Picture {
     if (node.count != 0) {
       line += "\nmean " + format_duration(node.total_ns / node.count) + "\nlongest " + format_duration(node.max_ns);
     }
-    if (!node.is_reason && node.depth != 0 && !node.reason.empty()) {
+    if (node.role == FlameRole::function && node.depth != 0 && !node.reason.empty()) {
       line += "\n" + std::string(node.purity > 0.9995 ? "" : "mostly ") + sanitize(node.reason);
     }
     return line;
   }
 
+  static const char* css(FlameRole role) {
+    if (role == FlameRole::separator) return " sep";
+    return role == FlameRole::reason ? " cap" : "";
+  }
+
   bool is_function(const FlameNode& node) const {
-    return !node.is_reason && node.depth != 0 && !(node.depth == 1 && tree_.by_process);
+    return (node.role == FlameRole::function || node.role == FlameRole::waker) && node.depth != 0 &&
+           !(node.depth == 1 && tree_.by_process);
   }
 
   void frame(const FlameNode& node) {
@@ -175,10 +186,11 @@ class Picture {
     const double x = kMargin + static_cast<double>(node.start_ns) * scale;
     const double width = root_.total_ns == 0 ? look_.width - 2 * kMargin : static_cast<double>(node.total_ns) * scale;
     const double y = look_.inverted ? top_ + node.depth * kRow : bottom_ - (node.depth + 1) * kRow;
-    const std::string name = node.is_reason ? sanitize(node.name.substr(1, node.name.size() - 2)) : sanitize(node.name);
+    const std::string name =
+        node.role == FlameRole::reason ? sanitize(node.name.substr(1, node.name.size() - 2)) : sanitize(node.name);
     const std::string brief = is_function(node) ? display_name(node.name) : name;
     const bool hidden = width < kNarrowest;
-    out_ += "<g class=\"f" + std::string(node.is_reason ? " cap" : "") + "\" tabindex=\"-1\" data-s=\"" +
+    out_ += "<g class=\"f" + std::string(css(node.role)) + "\" tabindex=\"-1\" data-s=\"" +
             std::to_string(node.start_ns) + "\" data-v=\"" + std::to_string(node.total_ns) + "\" data-d=\"" +
             std::to_string(node.depth) + "\" data-r=\"" + xml_escape(node.reason) + "\"" +
             (brief == name ? "" : " data-b=\"" + xml_escape(brief) + "\"") + (hidden ? " style=\"display:none\"" : "") +
@@ -211,7 +223,9 @@ class Picture {
             number(y - 7) + "\" y2=\"" + number(y - 7) + "\" stroke=\"#e4e1da\"/>\n";
     const std::string from = look_.inverted ? "Top" : "Bottom", to = look_.inverted ? "bottom" : "top";
     std::string hint = "Width: time " + std::string(noun(kind_)) + ".  " + from + ": where a fiber begins; " + to +
-                       ": what it waits for.  Colour: the reason; pale where several meet.";
+                       ": what it waits for" +
+                       (wakers_ ? ", then who ended that (grey, turned round), and why not earlier" : "") +
+                       ".  Colour: the reason; pale where several meet.";
     if (tree_.left_out != 0) hint += "  " + format_count(tree_.left_out) + " frames too small to draw.";
     text("note", kMargin, y + 12, hint, "start", " id=\"details\" data-hint=\"" + xml_escape(hint) + "\"");
   }
@@ -221,6 +235,7 @@ class Picture {
   FlameKind kind_;
   const FlameLook& look_;
   const FlameNode& root_;
+  bool wakers_ = false;
   unsigned legend_rows_ = 1;
   double top_ = 0, bottom_ = 0, height_ = 0;
   std::string out_;

@@ -5,9 +5,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "render/aggregate.h"
 #include "render/stack_view.h"
+#include "render/waker_view.h"
 #include "support/text.h"
 
 namespace fiberprof {
@@ -17,16 +19,16 @@ constexpr size_t kMaxDepth = 512;  // deeper stacks are cut: nobody reads them, 
 
 struct Building {
   std::string place;
-  bool is_reason = false;
+  FlameRole role{};
   uint64_t total_ns = 0, count = 0, max_ns = 0;
   std::map<std::string, uint64_t> reasons;
   std::map<std::string, std::unique_ptr<Building>> children;
 
-  void add(const Sample& sample) {
+  void add(const Sample& sample, const std::string& reason) {
     total_ns += sample.total_ns;
     count += sample.count;
     max_ns = std::max(max_ns, sample.max_ns);
-    reasons[sample.reason] += sample.total_ns;
+    reasons[reason] += sample.total_ns;
   }
 };
 
@@ -39,17 +41,41 @@ bool wanted(FlameKind kind, const Sample& sample) {
 }
 
 struct Step {
-  std::string name, place;
+  std::string name, place, reason;
+  FlameRole role{};
 };
 
-// Outermost first: the process when there are several, then functions.
+FlameRole role_of(ChainStep::Kind kind) {
+  switch (kind) {
+    case ChainStep::Kind::separator:
+      return FlameRole::separator;
+    case ChainStep::Kind::waker:
+      return FlameRole::waker;
+    case ChainStep::Kind::wait:
+      return FlameRole::function;
+    case ChainStep::Kind::reason:
+      return FlameRole::reason;
+  }
+  return FlameRole::function;
+}
+
+// Outermost first: the process when there are several, then functions and what was waited for, then its cause.
 std::vector<Step> steps(const Profile& profile, const Sample& sample, const FlameOptions& options, bool several) {
   std::vector<Step> result;
-  if (several) result.push_back({sample.process + " (" + std::to_string(sample.pid) + ")", ""});
+  if (several)
+    result.push_back(
+        {sample.process + " (" + std::to_string(sample.pid) + ")", "", sample.reason, FlameRole::function});
   const std::vector<uint32_t> frames = shown_frames(profile, sample, options.all_frames);
   for (auto index = frames.rbegin(); index != frames.rend() && result.size() < kMaxDepth; ++index) {
     const ProfileFrame& frame = profile.frames[*index];
-    result.push_back({frame.function, short_location(frame.file, frame.line)});
+    result.push_back({frame.function, short_location(frame.file, frame.line), sample.reason, FlameRole::function});
+  }
+  result.push_back({"[" + sample.reason + "]", "", sample.reason, FlameRole::reason});
+  const Chain* chain = options.wakers ? chain_of(profile, sample) : nullptr;
+  if (chain == nullptr) return result;
+  for (ChainStep& step : chain_steps(profile, *chain, options.all_frames)) {
+    if (result.size() >= kMaxDepth) break;
+    result.push_back({std::move(step.name), std::move(step.place), std::move(step.reason), role_of(step.kind)});
   }
   return result;
 }
@@ -86,7 +112,7 @@ void flatten(const std::string& name, const Building& node, uint32_t depth, uint
   FlameNode out;
   out.name = name;
   out.place = node.place;
-  out.is_reason = node.is_reason;
+  out.role = node.role;
   out.depth = depth;
   out.start_ns = start;
   out.total_ns = node.total_ns;
@@ -112,25 +138,26 @@ void flatten(const std::string& name, const Building& node, uint32_t depth, uint
 
 FlameTree flame_tree(const Profile& profile, const FlameOptions& options) {
   Building root;
+  std::map<std::string, uint64_t> reasons;  // all that occur
   const bool several = several_processes(profile, options.kind);
   for (const Sample& sample : profile.samples) {
     if (!wanted(options.kind, sample)) continue;
     Building* node = &root;
-    node->add(sample);
+    node->add(sample, sample.reason);
+    std::set<std::string> further;  // of one chain, each reason once
     for (const Step& step : steps(profile, sample, options, several)) {
       auto& child = node->children[step.name];
       if (!child) {
         child = std::make_unique<Building>();
         child->place = step.place;
+        child->role = step.role;
       }
       if (child->place != step.place) child->place.clear();
       node = child.get();
-      node->add(sample);
+      node->add(sample, step.reason);
+      if (step.role == FlameRole::reason) further.insert(step.reason);
     }
-    auto& cap = node->children["[" + sample.reason + "]"];
-    if (!cap) cap = std::make_unique<Building>();
-    cap->is_reason = true;
-    cap->add(sample);
+    for (const std::string& reason : further) reasons[reason] += sample.total_ns;
   }
   FlameTree tree;
   tree.by_process = several;
@@ -138,9 +165,14 @@ FlameTree flame_tree(const Profile& profile, const FlameOptions& options) {
   const uint64_t least = threshold(root, std::max<size_t>(options.max_nodes, 1), nodes);
   flatten("all", root, 0, 0, least, tree);
   tree.left_out = nodes - tree.nodes.size();
+  const auto longest_first = [](const auto& a, const auto& b) { return a.second > b.second; };
   tree.reasons.assign(root.reasons.begin(), root.reasons.end());
-  std::stable_sort(tree.reasons.begin(), tree.reasons.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::stable_sort(tree.reasons.begin(), tree.reasons.end(), longest_first);
+  const auto own = static_cast<std::ptrdiff_t>(tree.reasons.size());
+  for (const auto& entry : reasons) {
+    if (!root.reasons.contains(entry.first)) tree.reasons.push_back(entry);
+  }
+  std::stable_sort(tree.reasons.begin() + own, tree.reasons.end(), longest_first);
   return tree;
 }
 
@@ -155,8 +187,9 @@ std::string folded_stacks(const Profile& profile, const FlameOptions& options) {
   for (const Sample& sample : profile.samples) {
     if (!wanted(options.kind, sample)) continue;
     std::string line;
-    for (const Step& step : steps(profile, sample, options, several)) line += clean(step.name) + ";";
-    lines[line + "[" + clean(sample.reason) + "]"] += sample.total_ns;
+    for (const Step& step : steps(profile, sample, options, several))
+      line += (line.empty() ? "" : ";") + clean(step.name);
+    lines[line] += sample.total_ns;
   }
   std::string text;
   for (const auto& [line, total] : lines) text += line + " " + std::to_string(total) + "\n";

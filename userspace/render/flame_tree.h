@@ -21,15 +21,23 @@ enum class FlameKind {
 struct FlameOptions {
   FlameKind kind = FlameKind::blocked;
   bool all_frames = false;
+  bool wakers = false;        // go on above each wait: who ended it, and what had held that one up
   size_t max_nodes = 20'000;  // a browser stays fluent; what is narrower than the rest is left out, and said
+};
+
+enum class FlameRole : uint8_t {
+  function,
+  reason,     // the cap of a stack: not a function but what was waited for
+  separator,  // between a wait and who ended it
+  waker,      // a function of who ended the wait: its stack is turned round
 };
 
 struct FlameNode {
   std::string name;        // function, process or reason; as recorded, not sanitized
   std::string place;       // "log.cpp:42", when all samples agree on it
-  std::string reason;      // the reason of most of its time
+  std::string reason;      // the reason of most of its time; empty: separator, waker
   double purity = 0;       // that reason's share of its time
-  bool is_reason = false;  // the cap of a stack: not a function but what was waited for
+  FlameRole role{};
   uint32_t depth = 0;      // 0: the root
   uint64_t start_ns = 0;   // where it begins from the left, on a line `root.total_ns` long
   uint64_t total_ns = 0;
@@ -42,7 +50,8 @@ struct FlameTree {
   bool by_process = false;                                // several processes: they are the nodes of depth 1
   uint32_t depth = 0;                                     // deepest level
   size_t left_out = 0;                                    // nodes too small to keep
-  std::vector<std::pair<std::string, uint64_t>> reasons;  // total by reason, longest first
+  // Total by reason, longest first; with wakers, then by those that are only found further up.
+  std::vector<std::pair<std::string, uint64_t>> reasons;
 };
 
 FlameTree flame_tree(const Profile& profile, const FlameOptions& options);

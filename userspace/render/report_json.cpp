@@ -7,6 +7,7 @@
 #include "render/account_json.h"
 #include "render/report.h"
 #include "render/stack_view.h"
+#include "render/waker_view.h"
 #include "support/text.h"
 
 namespace fiberprof {
@@ -30,6 +31,23 @@ void add_errors(ordered_json& out, double variance_ns2, double count_variance) {
   out["count_std_error"] = static_cast<uint64_t>(std::sqrt(count_variance));
 }
 
+// What held up the end of some waits, from the wake-up on.
+ordered_json cause_json(const Profile& profile, const RowCause& cause, bool all_frames) {
+  ordered_json steps = ordered_json::array();
+  for (const Cause& step : profile.chains[cause.chain]) {
+    ordered_json out = {{"kind", cause_name(step.kind)}};
+    if (!step.text.empty()) out["text"] = sanitize(step.text);
+    ordered_json& stack = out["stack"] = ordered_json::array();
+    for (const uint32_t index : shown_frames(profile, step.frames, all_frames))
+      stack.push_back(frame_json(profile.frames[index]));
+    steps.push_back(std::move(out));
+  }
+  return {{"total_ns", cause.total_ns},
+          {"count", cause.count},
+          {"text", cause_line(profile, profile.chains[cause.chain])},
+          {"steps", std::move(steps)}};
+}
+
 ordered_json section_json(const Profile& profile, const Section& section, const ReportOptions& options, bool waited) {
   ordered_json rows = ordered_json::array();
   for (const Row& row : section.rows) {
@@ -49,7 +67,7 @@ ordered_json section_json(const Profile& profile, const Section& section, const 
       out["histogram_log2_ns"] = row.histogram;
     }
     if (!row.reason.empty()) out["reason"] = sanitize(row.reason);
-    if (!row.name.empty()) out["fiber"] = sanitize(row.name);
+    if (!row.name.empty()) out[options.by == GroupBy::waker ? "waker" : "fiber"] = sanitize(row.name);
     if (row.pid != 0) {
       out["pid"] = row.pid;
       out["process"] = sanitize(row.process);
@@ -57,6 +75,10 @@ ordered_json section_json(const Profile& profile, const Section& section, const 
     if (options.by == GroupBy::stack) {
       ordered_json& stack = out["stack"] = ordered_json::array();
       for (const uint32_t index : row.frames) stack.push_back(frame_json(profile.frames[index]));
+    }
+    if (options.by == GroupBy::waker) {
+      ordered_json& causes = out["causes"] = ordered_json::array();
+      for (const RowCause& cause : row.causes) causes.push_back(cause_json(profile, cause, options.all_frames));
     }
     rows.push_back(std::move(out));
   }

@@ -10,6 +10,7 @@
 #include "render/report.h"
 #include "render/stack_view.h"
 #include "render/table.h"
+#include "render/waker_view.h"
 #include "support/duration.h"
 #include "support/text.h"
 
@@ -17,6 +18,7 @@ namespace fiberprof {
 namespace {
 
 constexpr size_t kMaxNameColumns = 24;
+constexpr size_t kMaxCauses = 3;        // of each waker
 constexpr size_t kMaxOffCpuStacks = 4;  // preemption finds every function once in a while; the first ones tell
 
 std::string plural(uint64_t count, const std::string& noun) {
@@ -36,6 +38,10 @@ std::string start_time(uint64_t unix_ns) {
 // A fiber without a name goes by the function it was spawned with.
 std::string fiber_name(const std::string& name) {
   return name.find("::") == std::string::npos ? sanitize(name) : display_name(name);
+}
+
+std::string waker_label(const std::string& name) {
+  return name.starts_with("(not ") || name.starts_with("thread ") ? sanitize(name) : display_name(name);
 }
 
 class Report {
@@ -146,6 +152,9 @@ class Report {
         return (row.name.empty() ? "(no name)" : fit(fiber_name(row.name), kMaxNameColumns)) +
                (several_ ? "  " + process : "");
       }
+      case GroupBy::waker:
+        if (row.name.empty()) return sanitize(row.reason);  // off the CPU: nobody ended that
+        return fit(waker_label(row.name), kMaxNameColumns + 16);
       default:
         return row.reason.empty() ? "(several)" : sanitize(row.reason);
     }
@@ -167,9 +176,10 @@ class Report {
     for (size_t i = 0; i < shown; ++i) histograms |= percentile(section.rows[i].histogram, 1, UINT64_MAX) != 0;
     std::vector<Column> titles = {{"total"}, {"%"}, {unit}, {"mean"}, {"max"}};
     if (histograms) titles.insert(titles.end(), {{"p50"}, {"p99"}});
-    titles.push_back({options_.by == GroupBy::fiber    ? "fiber"
-                      : options_.by == GroupBy::worker ? "cause"
-                                                       : "reason",
+    titles.push_back({options_.by == GroupBy::fiber                                    ? "fiber"
+                      : options_.by == GroupBy::waker && !section.rows[0].name.empty() ? "ended by"
+                      : options_.by == GroupBy::worker                                 ? "cause"
+                                                                                       : "reason",
                       Align::left});
     Table table(std::move(titles));
     for (size_t i = 0; i < shown; ++i) {
@@ -196,14 +206,30 @@ class Report {
       if (text.size() >= name.size()) text.erase(text.size() - name.size());
       line("  " + text + style_.reason(row.reason, name) + notes(row));
       if (options_.by == GroupBy::stack) stack(row);
+      if (options_.by == GroupBy::waker) causes(row);
     }
     if (shown < section.rows.size()) {
       line(style_.dim("  … " + std::to_string(section.rows.size() - shown) + " more; -n 0 shows all"));
     }
   }
 
+  // What had held the waker up, by its share of the row.
+  void causes(const Row& row) {
+    size_t shown = 0;
+    for (const RowCause& cause : row.causes) {
+      const std::string text = cause_line(profile_, profile_.chains[cause.chain]);
+      if (text.empty()) continue;
+      if (options_.rows != 0 && shown == kMaxCauses) break;
+      ++shown;
+      const std::string share = format_share(cause.total_ns, row.total_ns);
+      line(std::string(8 + (share.size() < 6 ? 6 - share.size() : 0), ' ') + share + "  " +
+           style_.dim(fit(text, columns_ > 60 ? columns_ - 17 : 43)));
+    }
+  }
+
   std::string notes(const Row& row) const {
     std::string text;
+    if (options_.by == GroupBy::waker && !row.name.empty()) text += "  " + sanitize(row.reason);
     if (row.open != 0) text += ", " + format_count(row.open) + " not ended";
     if (row.total_ns != 0 && row.queued_ns * 20 >= row.total_ns && row.reason != "preempted") {  // below 5 %: noise
       text += ", " + format_share(row.queued_ns, row.total_ns) + " queued";

@@ -22,6 +22,7 @@ Result<OpenWaitCounts> add_open_waits(uint32_t pid, RegistryView& registry, cons
       [&](const FiberInfo& fiber) {
         if (fiber.state != FIBERPROF_FIBER_PARKED || fiber.since_ns > limits.now_ns) return;
         if (!(limits.reasons >> (fiber.reason & 31) & 1)) return;
+        if (limits.fibers && !limits.fibers->wants(pid, fiber.entry, fiber.name)) return;
         const uint64_t ns = limits.now_ns - fiber.since_ns;
         if (ns < limits.min_wait_ns) return;
         std::vector<uint64_t> stack;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "process/registry_view.h"
+#include "session/fiber_filter.h"
 #include "session/profile_builder.h"
 
 namespace fiberprof {
@@ -14,6 +15,7 @@ struct OpenWaitLimits {
   uint64_t now_ns = 0;
   uint64_t min_wait_ns = 0;
   uint32_t reasons = ~0u;
+  const FiberSelection* fibers = nullptr;  // null: all
   uint64_t max_fibers = 1'000'000;
   uint64_t max_walk_ns = 2'000'000'000;  // after that waits are counted without their stacks
 };

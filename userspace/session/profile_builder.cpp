@@ -101,6 +101,7 @@ void ProfileBuilder::add_blocked(const Snapshot& snapshot) {
     sample.process = names_[entry.pid];
     if (const auto stack = snapshot.stacks.find(entry.stack); stack != snapshot.stacks.end())
       append_stack(sample.frames, entry.pid, stack->second, false);
+    sample.chain = chain_of(snapshot, entry.pid, entry.chain);
     sample.count = entry.count;
     sample.total_ns = entry.parked_ns + entry.queued_ns;
     sample.queued_ns = entry.queued_ns;
@@ -112,6 +113,19 @@ void ProfileBuilder::add_blocked(const Snapshot& snapshot) {
   }
 }
 
+std::vector<uint32_t> ProfileBuilder::off_cpu_frames(const Snapshot& snapshot, uint32_t pid, StackId kernel_stack,
+                                                     StackId user_stack) {
+  std::vector<uint32_t> frames;
+  if (const auto stack = snapshot.stacks.find(kernel_stack); stack != snapshot.stacks.end())
+    for (const uint64_t address : without_tracing(stack->second)) {
+      const auto& more = frames_of(pid, address, Kind::kernel);
+      frames.insert(frames.end(), more.begin(), more.end());
+    }
+  if (const auto stack = snapshot.stacks.find(user_stack); stack != snapshot.stacks.end())
+    append_stack(frames, pid, stack->second, false);
+  return frames;
+}
+
 void ProfileBuilder::add_off_cpu(const Snapshot& snapshot) {
   for (const OffCpuEntry& entry : snapshot.off_cpu) {
     Sample sample;
@@ -120,13 +134,7 @@ void ProfileBuilder::add_off_cpu(const Snapshot& snapshot) {
     sample.pid = entry.pid;
     sample.process = names_[entry.pid];
     sample.name = function_name(entry.pid, entry.fiber_entry);
-    if (const auto stack = snapshot.stacks.find(entry.kernel_stack); stack != snapshot.stacks.end())
-      for (const uint64_t address : without_tracing(stack->second)) {
-        const auto& frames = frames_of(entry.pid, address, Kind::kernel);
-        sample.frames.insert(sample.frames.end(), frames.begin(), frames.end());
-      }
-    if (const auto stack = snapshot.stacks.find(entry.user_stack); stack != snapshot.stacks.end())
-      append_stack(sample.frames, entry.pid, stack->second, false);
+    sample.frames = off_cpu_frames(snapshot, entry.pid, entry.kernel_stack, entry.user_stack);
     sample.count = entry.count;
     sample.total_ns = entry.total_ns;
     sample.queued_ns = entry.runnable_ns;
@@ -228,6 +236,9 @@ std::map<std::string, uint64_t> named_losses(const Losses& losses) {
       {"preempted while taking a stack", losses.scratch_preempted},
       {"worker memory not readable", losses.user_memory_fault},
       {"map busy", losses.map_busy},
+      {"fiber not known to the filter", losses.fiber_not_known},
+      {"chain map full", losses.chain_map_full},
+      {"waker forgotten", losses.waker_forgotten},
       {"inner end of a stack not kept", losses.leaf_missing},
       {"began before the recording", losses.clipped},
   };

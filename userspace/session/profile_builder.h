@@ -41,10 +41,16 @@ class ProfileBuilder {
   void add_on_cpu(const Snapshot& snapshot);
   void add_queues(const Snapshot& snapshot);
   void add_queued(const Snapshot& snapshot);
+  std::vector<uint32_t> off_cpu_frames(const Snapshot& snapshot, uint32_t pid, StackId kernel_stack,
+                                       StackId user_stack);
+  // Number of a chain in the profile (session/profile_chains.cpp).
+  uint32_t chain_of(const Snapshot& snapshot, uint32_t pid, ChainId id);
+  std::string waker_of(const WakerLink& link, const std::vector<uint32_t>& frames) const;
 
   std::map<uint32_t, std::unique_ptr<ProcessSymbols>>& symbols_;
   std::map<uint32_t, std::string> names_;
   std::map<std::tuple<uint32_t, uint64_t, Kind>, std::vector<uint32_t>> known_;
+  std::map<std::pair<uint32_t, ChainId>, uint32_t> chains_;
   Profile profile_;
 };
 

@@ -9,6 +9,7 @@
 #include "session/on_cpu_reader.h"
 #include "session/skeleton.h"
 #include "session/stopwatch.h"
+#include "session/waker_reader.h"
 
 namespace fiberprof {
 
@@ -61,32 +62,32 @@ Result<Snapshot> SnapshotReader::read() {
                           &SnapshotReader::read_queued, &SnapshotReader::read_losses})
     if (auto done = (this->*part)(snapshot); !done) return tl::unexpected(done.error());
   if (auto done = read_on_cpu(skeleton_, snapshot); !done) return tl::unexpected(done.error());
+  if (auto done = read_chains(skeleton_, snapshot); !done) return tl::unexpected(done.error());
   if (auto done = read_stacks(snapshot); !done) return tl::unexpected(done.error());
   return snapshot;
 }
 
 Result<void> SnapshotReader::read_blocked(Snapshot& snapshot) const {
-  return read_map<fp_blocked_key, fp_blocked_value>(skeleton_.maps.blocked, cpus_,
-                                                    [&](const fp_blocked_key& key, const fp_blocked_value* values) {
-                                                      BlockedEntry entry;
-                                                      entry.pid = key.tgid;
-                                                      entry.reason = static_cast<uint8_t>(key.reason);
-                                                      entry.stack = key.stack;
-                                                      for (int cpu = 0; cpu < cpus_; ++cpu) {
-                                                        const fp_blocked_value& value = values[cpu];
-                                                        entry.parked_ns += value.parked_ns;
-                                                        entry.queued_ns += value.queued_ns;
-                                                        entry.events += value.events;
-                                                        entry.variance_ns2 += variance_of(value);
-                                                        entry.count_variance +=
-                                                            static_cast<double>(value.count_variance);
-                                                        entry.max_ns = std::max<uint64_t>(entry.max_ns, value.max_ns);
-                                                        for (size_t i = 0; i < entry.parked.size(); ++i)
-                                                          entry.parked[i] += value.histogram[i];
-                                                      }
-                                                      entry.count = sum(entry.parked);
-                                                      if (entry.events) snapshot.blocked.push_back(entry);
-                                                    });
+  return read_map<fp_blocked_key, fp_blocked_value>(
+      skeleton_.maps.blocked, cpus_, [&](const fp_blocked_key& key, const fp_blocked_value* values) {
+        BlockedEntry entry;
+        entry.pid = key.tgid;
+        entry.reason = static_cast<uint8_t>(key.reason);
+        entry.stack = key.stack;
+        entry.chain = key.chain;
+        for (int cpu = 0; cpu < cpus_; ++cpu) {
+          const fp_blocked_value& value = values[cpu];
+          entry.parked_ns += value.parked_ns;
+          entry.queued_ns += value.queued_ns;
+          entry.events += value.events;
+          entry.variance_ns2 += variance_of(value);
+          entry.count_variance += static_cast<double>(value.count_variance);
+          entry.max_ns = std::max<uint64_t>(entry.max_ns, value.max_ns);
+          for (size_t i = 0; i < entry.parked.size(); ++i) entry.parked[i] += value.histogram[i];
+        }
+        entry.count = sum(entry.parked);
+        if (entry.events) snapshot.blocked.push_back(entry);
+      });
 }
 
 Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) const {
@@ -107,7 +108,7 @@ Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) const {
   if (!done) return done;
   // Those still off their CPU, up to now: a worker stuck for good shall not be invisible.
   done = read_map<uint32_t, fp_worker>(skeleton_.maps.workers, 1, [&](const uint32_t&, const fp_worker* worker) {
-    if (!worker->start_ns || worker->start_ns >= snapshot.time_ns) return;
+    if (!worker->start_ns || worker->unwanted || worker->start_ns >= snapshot.time_ns) return;
     const auto at = entries.try_emplace(order(worker->why), entry_of(worker->why)).first;
     const uint64_t ns = snapshot.time_ns - worker->start_ns;
     at->second.count += 1;
@@ -179,6 +180,9 @@ Result<void> SnapshotReader::read_losses(Snapshot& snapshot) const {
   losses.scratch_preempted = total[FP_LOST_SCRATCH];
   losses.user_memory_fault = total[FP_LOST_USER_MEMORY];
   losses.map_busy = total[FP_LOST_MAP_BUSY];
+  losses.fiber_not_known = total[FP_LOST_FILTER];
+  losses.chain_map_full = total[FP_LOST_CHAINS_FULL];
+  losses.waker_forgotten = total[FP_LOST_WAKER];
   losses.leaf_missing = total[FP_LOST_LEAF];
   losses.clipped = total[FP_CLIPPED];
   losses.filtered = total[FP_FILTERED];
@@ -207,6 +211,9 @@ Result<void> SnapshotReader::read_stacks(Snapshot& snapshot) {
     need(entry.kernel_stack);
     read_leaf(snapshot, entry.user_stack);
   }
+  for (const auto& [id, chain] : snapshot.chains)
+    for (const WakerLink& link : chain.links)
+      for (const StackId stack : {link.waker_stack, link.user_stack, link.kernel_stack}) need(stack);
   return {};
 }
 

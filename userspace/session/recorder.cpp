@@ -149,6 +149,7 @@ Result<Profile> Recorder::finish() {
   limits.now_ns = snapshot->time_ns;
   limits.min_wait_ns = s.session.options().min_wait_ns;
   limits.reasons = s.session.options().reasons;
+  limits.fibers = &s.session.fibers();
   OpenWaitCounts open;
   for (auto& [pid, entry] : s.watched) {
     if (!entry.registry) continue;

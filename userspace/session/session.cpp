@@ -81,6 +81,7 @@ struct Session::State {
   std::vector<ProcessHandle> handles;
   std::vector<std::string> warnings;
   std::unique_ptr<SnapshotReader> reader;
+  FiberSelection fibers;
 
   bool watches_workers() const { return options.off_cpu || options.on_cpu; }
   Result<void> attach_kernel();
@@ -98,6 +99,12 @@ Session::~Session() {
 
 Result<Session> Session::open(SessionOptions options) {
   if (options.processes.empty()) return fail("no process to watch", {}, {}, ExitCode::usage);
+  if (options.wakers && !options.off_cpu)
+    return fail("cannot record wakers", "what held them up is not watched", "leave out --no-off-cpu", ExitCode::usage);
+  if (!options.fibers.empty() && !options.off_cpu)
+    return fail("cannot tell which fiber waits", "workers are not watched", "leave out --no-off-cpu", ExitCode::usage);
+  auto fibers = FiberSelection::make(options.fibers, options.processes);
+  if (!fibers) return tl::unexpected(fibers.error());
   if (auto ready = preflight(); !ready) return tl::unexpected(ready.error());
   clear_libbpf_log();
   auto state = std::make_unique<State>();
@@ -109,6 +116,7 @@ Result<Session> Session::open(SessionOptions options) {
     state->handles.push_back(std::move(*handle));
   }
   state->form = options.nop_form ? *options.nop_form : best_nop_form();
+  state->fibers = std::move(*fibers);
   state->options = std::move(options);
   state->skeleton.reset(fiberprof_bpf::open());
   if (!state->skeleton) return fail("cannot open the BPF programs", std::strerror(errno), last_libbpf_warning());
@@ -127,11 +135,14 @@ Result<void> Session::configure() {
   const uint32_t stacks = size(s.options.max_stacks, 16384);
   ok = ok && bpf_map__set_max_entries(maps.oncpu, size(s.options.max_on_cpu, std::max(stacks / 4, 1u))) == 0;
   ok = ok && bpf_map__set_max_entries(maps.workers, size(s.options.max_workers, 16384)) == 0;
+  if (!s.options.wakers)
+    for (auto* map : {maps.pasts, maps.links, maps.chains}) ok = ok && bpf_map__set_max_entries(map, 1) == 0;
   ok = ok && bpf_map__set_max_entries(maps.queues, size(s.options.max_queues, 4096)) == 0;
 
   const bool exact = s.options.tier == Tier::exact;
   ok = ok && bpf_program__set_autoload(programs.on_blocked_exact, exact) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_blocked_sampled, !exact) == 0;
+  ok = ok && bpf_program__set_autoload(programs.on_unpark, s.options.wakers) == 0;
   for (auto* program : {programs.on_switch, programs.on_wakeup})
     ok = ok && bpf_program__set_autoload(program, s.options.off_cpu) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_cpu_clock, s.options.on_cpu) == 0;
@@ -154,8 +165,11 @@ Result<void> Session::configure() {
                 offsetof(fiberprof_worker, fiber) == offsetof(fiberprof_worker, current_fiber) + 16);
   s.skeleton->rodata->fiber_entry_at = offsetof(fiberprof_fiber, entry);
   s.skeleton->rodata->max_oncpu_leaves = bpf_map__max_entries(maps.leaves) / 2;
+  s.fibers.configure(*s.skeleton);
   s.skeleton->rodata->min_wait_ns = s.options.min_wait_ns;
   s.skeleton->rodata->reasons = s.options.reasons;
+  s.skeleton->rodata->wakers = s.options.wakers;
+  s.skeleton->rodata->parked_error_ns = exact ? 0 : 1'000'000;  // a tick of the runtime's coarse clock
   s.skeleton->rodata->switch_has_state = sched_switch_passes_state();
   return {};
 }
@@ -178,6 +192,7 @@ Result<void> Session::load() {
                              BPF_ANY))
       return fail("cannot watch " + describe(process), std::strerror(errno), "watch fewer processes");
   }
+  if (auto filled = s.fibers.fill(*s.skeleton); !filled) return filled;
   s.reader = std::make_unique<SnapshotReader>(*s.skeleton, s.cpus);
   return {};
 }
@@ -291,8 +306,11 @@ Result<void> Session::attach() {
     if (auto done = s.attach_probes("fibers_sample", programs.on_fibers_sample, false); !done) return done;
     if (auto done = s.attach_probes("handoff", programs.on_handoff, false); !done) return done;
     if (auto done = s.attach_probes("overrun", programs.on_overrun, false); !done) return done;
-    s.skeleton->bss->attached_ns = monotonic_ns();
     const bool exact = s.options.tier == Tier::exact;
+    if (s.options.wakers)
+      if (auto done = s.attach_probes(exact ? "unpark" : "unpark_sampled", programs.on_unpark, true); !done)
+        return done;
+    s.skeleton->bss->attached_ns = monotonic_ns();
     return s.attach_probes(exact ? "blocked" : "blocked_sampled",
                            exact ? programs.on_blocked_exact : programs.on_blocked_sampled, true);
   };
@@ -322,6 +340,7 @@ void Session::detach() {
 }
 
 const SessionOptions& Session::options() const { return state_->options; }
+const FiberSelection& Session::fibers() const { return state_->fibers; }
 NopForm Session::nop_form() const { return state_->form; }
 const std::vector<std::string>& Session::warnings() const { return state_->warnings; }
 

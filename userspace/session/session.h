@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "process/target.h"
+#include "session/fiber_filter.h"
 #include "session/nop_form.h"
 #include "session/snapshot.h"
 #include "support/error.h"
@@ -24,7 +25,9 @@ struct SessionOptions {
   Tier tier = Tier::sampled;
   bool off_cpu = true;       // watch worker threads at sched_switch
   bool on_cpu = true;        // sample what they run; the CPU clock, cpu_clock.h
+  bool wakers = false;       // record who ended each wait, and why not earlier; needs off_cpu
   uint64_t min_wait_ns = 0;  // shorter waits and off-CPU times are not recorded
+  FiberFilter fibers;        // waits and off-CPU times of these fibers only; needs off_cpu
   uint32_t reasons = ~0u;    // bit i: record waits of reason i (FIBERPROF_REASON_*)
   // Entries of the kernel maps. 0: chosen by the number of CPUs, since per-CPU maps multiply by it.
   uint32_t max_blocked = 0, max_off_cpu = 0, max_stacks = 0, max_workers = 0, max_queues = 0, max_on_cpu = 0;
@@ -54,6 +57,7 @@ class Session {
   void detach();
 
   const SessionOptions& options() const;
+  const FiberSelection& fibers() const;
   NopForm nop_form() const;  // the form actually attached at
   // Processes given that still run. Their pidfds become readable when they end: poll(2) them to sleep until then.
   size_t alive() const;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "session/worker_time.h"
+#include "session/waker_chain.h"
 #include "symbol/leaf_unwind.h"
 
 namespace fiberprof {
@@ -21,11 +22,12 @@ using Histogram = std::array<uint64_t, kHistogramBuckets>;
 
 using StackId = uint64_t;  // 0: no stack was taken
 
-// Waits of fibers that have ended, by process, reason and stack.
+// Waits of fibers that have ended, by process, reason, stack and who ended them.
 struct BlockedEntry {
   uint32_t pid = 0;    // in the caller's (fiberprof's) pid namespace
   uint8_t reason = 0;  // FIBERPROF_REASON_*
   StackId stack = 0;   // user stack at resume, which is the stack of the wait
+  ChainId chain = 0;   // who ended these waits; 0 also without SessionOptions::wakers
   uint64_t count = 0;  // weighted when sampled
   uint64_t parked_ns = 0;
   uint64_t queued_ns = 0;  // runnable, waiting for a processor
@@ -114,15 +116,18 @@ struct Losses {
   uint64_t process_map_full = 0;   // worker threads of one process too many ran or slept
   uint64_t map_busy = 0;           // the kernel refused an insertion for another reason than a full map
   uint64_t scratch_preempted = 0;  // stack not taken: preempted by other fibers' events too often meanwhile
+  uint64_t fiber_not_known = 0;    // by fiber or site: which fiber it was could not be told
+  uint64_t chain_map_full = 0;     // who ended a wait was not recorded, or not in full
+  uint64_t waker_forgotten = 0;    // the same: there was no room to remember it until the wait ended
   uint64_t leaf_missing = 0;       // the inner end of a worker's stack was not kept: callers of libc may be missing
   uint64_t filtered = 0;           // waits shorter than the wanted minimum, which are not recorded
   uint64_t clipped = 0;  // waits that began before the attach: counted, but only the part since then is in the totals
-  // Of all these, what was lost. stack_truncated, leaf_missing and clipped are not, those events are recorded; filtered is
-  // what was asked for.
+  // Of all these, what was lost. stack_truncated, leaf_missing and clipped are not, those events are recorded; filtered
+  // is what was asked for.
   uint64_t total() const {
     return blocked_map_full + offcpu_map_full + stack_map_full + stack_walk_failed + stack_hash_collision +
            user_memory_fault + worker_map_full + queue_map_full + queued_map_full + map_busy + scratch_preempted +
-           oncpu_map_full + process_map_full;
+           oncpu_map_full + process_map_full + chain_map_full + waker_forgotten + fiber_not_known;
   }
 };
 
@@ -140,6 +145,7 @@ struct Snapshot {
   Losses losses;
   // Instruction addresses, innermost first, of every stack named above. Kernel stacks hold kernel addresses.
   std::unordered_map<StackId, std::vector<uint64_t>> stacks;
+  std::unordered_map<ChainId, WakerChain> chains;  // those named above
   // Inner ends of the user stacks of `off_cpu`, as the kernel side took them; not for every stack. They never change.
   std::unordered_map<StackId, std::shared_ptr<const LeafSnapshot>> leaves;
 };

@@ -54,6 +54,12 @@ bool is_worker_loop(std::string_view demangled) {
   return qualified_name(demangled) == "fiber::detail::Scheduler::worker_main";
 }
 
+std::string_view runtime_event(std::string_view demangled) {
+  const std::string_view name = qualified_name(demangled);
+  if (name == "fiber::detail::TimerHeap::fire") return "timer";
+  return name == "fiber::detail::Poller::on_events" ? "network" : "";
+}
+
 bool is_call_glue(std::string_view demangled) { return begins_with_any(qualified_name(demangled), kGlue); }
 
 std::vector<Frame> fold_runtime_frames(std::vector<Frame> stack) {

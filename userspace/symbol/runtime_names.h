@@ -16,6 +16,9 @@ bool is_runtime_function(std::string_view demangled);
 // The loop of a worker thread, on the thread's own stack. A worker is in it with a fiber only on the way to or from it.
 bool is_worker_loop(std::string_view demangled);
 
+// "timer" or "network" for the function of the runtime that ends waits because of that, else empty.
+std::string_view runtime_event(std::string_view demangled);
+
 // Standard-library glue that passes a call on to a callable (std::invoke, std::function …). It belongs to whatever
 // called it.
 bool is_call_glue(std::string_view demangled);
