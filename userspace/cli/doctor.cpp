@@ -52,6 +52,9 @@ std::vector<Check> trials(nlohmann::json& measured) {
     const double ns = costs->hit_ns[static_cast<size_t>(form)];
     measured["hit_ns"][name] = ns > 0 ? nlohmann::json(ns) : nlohmann::json();
     text += "; " + name + " " + (ns > 0 ? text_of(ns) + " a hit" : "not possible");
+    const bool harms = costs->harms_forks[static_cast<size_t>(form)];
+    measured["harms_forks"][name] = harms;
+    if (harms) text += " (but kills forked children)";
   }
   measured["chosen"] = nop_form_name(costs->best);
   checks.push_back({"probes", true, true, text + "; chosen: " + std::string(nop_form_name(costs->best)), {}});

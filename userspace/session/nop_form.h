@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Which of a probe site's nops is the cheapest to attach to on this kernel. A kernel that can turns a probed 5-byte
 // nop (from 6.18) or 10-byte nop (from about 7.3) into a call; on others a breakpoint on a multi-byte nop is slower
-// than one on a 1-byte nop. Measured, never deduced from a version.
+// than one on a 1-byte nop. Measured, never deduced from a version, and tried whether a forked child survives it.
 #pragma once
 
 #include <array>
@@ -22,6 +22,8 @@ uint64_t nop_form_offset(NopForm form);
 struct NopCosts {
   double unattached_ns = 0;                // one guarded site nobody is attached to
   std::array<double, kNopForms> hit_ns{};  // one hit of an empty program; 0: this kernel refuses it
+  // With a probe there, a child that the process forks dies of a fault: never chosen.
+  std::array<bool, kNopForms> harms_forks{};
   NopForm best = NopForm::nop1;
 };
 
