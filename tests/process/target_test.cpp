@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -59,7 +60,9 @@ TEST(FiberFinder, ListsAllAndOnlyProcessesOnFibers) {
     std::vector<uint32_t> found;
     for (const FiberProcess& process : finder.find_all()) {
       found.push_back(process.pid);
-      EXPECT_THAT(process.binary.path, HasSubstr("/proc/" + std::to_string(process.pid) + "/"));
+      struct stat file {};
+      EXPECT_EQ(stat(process.binary.path.c_str(), &file), 0) << process.binary.path;
+      EXPECT_EQ(file.st_ino, process.binary.inode);
     }
     EXPECT_THAT(found, ::testing::IsSupersetOf({first.pid(), second.pid(), shared.pid()}));
     EXPECT_THAT(found, ::testing::Not(::testing::Contains(plain.pid())));

@@ -27,6 +27,8 @@
 //   addresses                             -> of the first semaphore (2 bytes each), how many, of the sites of blocked,
 //                                            blocked_sampled and proc_sample
 //   exec                                  replaces the process by /bin/sleep 1000
+//   become PATH                           replaces the process by another program of this kind
+//   fork N                                a child, forked and never replaced, fires blocked N times -> fired N
 //   quit
 
 #define FIBERPROF_DEFINE_PROBES
@@ -36,6 +38,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -380,6 +383,12 @@ std::string command(std::istringstream& words) {
   uint32_t worker = 0;
   words >> name;
   if (name == "on") words >> worker >> name;
+  if (name == "become") {
+    std::string path;
+    words >> path;
+    execl(path.c_str(), path.c_str(), "1", nullptr);
+    return "error: exec";
+  }
   if (worker >= workers.size()) return "error: no such worker";
   std::string how;
   if (name == "wait" || name == "idlewait") words >> how;
@@ -470,6 +479,23 @@ std::string command(std::istringstream& words) {
                             reinterpret_cast<uint64_t>(&fiberprof_site_proc_sample)})
       reply += " " + std::to_string(site);
     return reply;
+  } else if (name == "fork") {
+    int ends[2];
+    if (pipe(ends) != 0) std::abort();
+    const pid_t child = fork();
+    if (child == 0) {
+      uint64_t fired = 0;
+      contract_fiber_entry([&] { fired = flood(id, a[0]).exact; });
+      _exit(write(ends[1], &fired, sizeof fired) == sizeof fired ? 0 : 1);
+    }
+    close(ends[1]);  // so that the end of a child that dies is noticed
+    uint64_t fired = 0;
+    const bool told = read(ends[0], &fired, sizeof fired) == sizeof fired;
+    close(ends[0]);
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (!told) return "error: the child ended with status " + std::to_string(status);
+    return "fired " + std::to_string(fired) + " in " + std::to_string(child);
   } else if (name == "exec") {
     execl("/bin/sleep", "sleep", "1000", nullptr);
     return "error: exec";
@@ -493,4 +519,5 @@ int main(int argc, char** argv) {
   // Parked threads never end; the process does.
   if (!parked_threads.empty()) _exit(0);
   workers.clear();
+  return 0;
 }

@@ -97,7 +97,7 @@ TEST_F(CommandLine, CompletionKnowsCommandsOptionsAndWords) {
         .output;
   };
   EXPECT_EQ(complete("fiberprof re", 1), "record report\n");
-  EXPECT_EQ(complete("fiberprof report --by \"\"", 3), "stack reason fiber worker waker\n");
+  EXPECT_EQ(complete("fiberprof report --by \"\"", 3), "stack reason fiber process worker waker\n");
   EXPECT_EQ(complete("fiberprof flame --inv", 2), "--inverted\n");
   for (const char* shell : {"zsh", "fish"}) {
     EXPECT_THAT(fiberprof(std::string("completion ") + shell).output, HasSubstr("all-frames")) << shell;

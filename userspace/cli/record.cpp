@@ -76,10 +76,8 @@ Result<FiberProcess> find_launched(FiberFinder& finder, Launched& launched) {
   return found;
 }
 
-// Without a registry that is ready yet, a fresh program announces its workers itself.
-void print_warnings(const Session& session, bool fresh) {
-  if (!fresh)
-    for (const auto& warning : session.warnings()) std::cerr << "fiberprof: " << sanitize(warning) << "\n";
+void print_warnings(Recorder& recorder) {
+  for (const auto& warning : recorder.take_warnings()) std::cerr << "fiberprof: " << sanitize(warning) << "\n";
 }
 
 void print_summary(const Profile& profile, const std::string& file) {
@@ -116,9 +114,6 @@ int record(const Options& options) {
   FiberFinder finder;
   std::optional<Launched> launched;
   if (options.all) {
-    session.processes = finder.find_all();
-    if (session.processes.empty())
-      return print_error({"nothing to record", "no process has fiber probes", "see fiberprof list", ExitCode::error});
     recording.command = "fiberprof record -a";
   } else {
     if (options.is_command) {
@@ -135,13 +130,16 @@ int record(const Options& options) {
   auto recorder = Recorder::start(std::move(recording));
   if (!recorder) return print_error(recorder.error());
   if (launched) launched->resume();
-  print_warnings(recorder->session(), launched.has_value());
+  // Without a registry that is ready yet, a fresh program announces its workers itself.
+  if (!launched) print_warnings(*recorder);
   if (!options.quiet)
     std::cerr << "recording "
               << (options.duration_ns ? "for " + format_duration(options.duration_ns)
-                                      : std::string("until the process ends"))
+                                      : std::string(options.all ? "all programs on fibers until asked to end"
+                                                                : "until the process ends"))
               << "; Ctrl-C ends it and writes\n";
   recorder->wait(options.duration_ns, interrupted);
+  if (options.all) print_warnings(*recorder);
   const auto profile = recorder->finish();
   if (!profile) return print_error(profile.error());
   if (const auto written = write_profile(*profile, options.file); !written) return print_error(written.error());
@@ -164,7 +162,7 @@ void add_record(CLI::App& app, std::function<int()>& action) {
                    "to start and watch from its first instruction.")
       ->option_text("PID|NAME | -- CMD…");
   command->add_flag("-a,--all", options->all,
-                    "All processes on fibers, those of the same binaries that start later included.");
+                    "All processes on fibers of the machine, those that start later included, containers too.");
   add_duration(*command, "-d,--duration", options->duration_ns,
                "How long. Default: until the process ends or Ctrl-C. A command started here is sent SIGTERM after it.");
   command->add_option("-o,--output", options->file, "Where to. Default fiberprof.pb.gz.")->option_text("FILE");

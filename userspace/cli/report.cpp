@@ -41,10 +41,15 @@ void add_report(CLI::App& app, std::function<int()>& action) {
       ->option_text("FILE (required)");
   add_choice<GroupBy>(
       *command, "--by", options->report.by,
-      {{"stack", GroupBy::stack}, {"reason", GroupBy::reason}, {"fiber", GroupBy::fiber}, {"worker", GroupBy::worker},
+      {{"stack", GroupBy::stack},
+       {"reason", GroupBy::reason},
+       {"fiber", GroupBy::fiber},
+       {"process", GroupBy::process},
+       {"worker", GroupBy::worker},
        {"waker", GroupBy::waker}},
-      "Group waits by stack (default), reason, fiber (the function it was spawned with) or waker (who ended them, and "
-      "what had held that one up; from record --waker); worker shows what the worker threads waited for in the kernel.");
+      "Group waits by stack (default), reason, fiber (the function it was spawned with), process or waker (who ended "
+      "them, and what had held that one up; from record --waker); worker shows what the worker threads waited for in "
+      "the kernel.");
   add_count(*command, "-n,--rows", options->report.rows, "Rows of each table; 0: all. Default 10.");
   command->add_flag(
       "--all-frames", options->report.all_frames,

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "cli/top.h"
 
-#include <poll.h>
-#include <signal.h>
-#include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,13 +9,14 @@
 
 #include "cli/filters.h"
 #include "cli/options.h"
+#include "cli/top_loop.h"
+#include "cli/top_system.h"
 #include "cli/top_watch.h"
 #include "render/palette.h"
 #include "render/top_keys.h"
 #include "render/top_screen.h"
 #include "render/top_text.h"
 #include "support/text.h"
-#include "support/unique_fd.h"
 
 namespace fiberprof {
 namespace {
@@ -33,50 +30,14 @@ struct Options {
   uint64_t interval_ns = 1'000'000'000;
   uint64_t duration_ns = 0;
   TopSort sort = TopSort::total;
-  bool once = false, json = false, exact = false, all_frames = false;
+  bool once = false, json = false, exact = false, all_frames = false, all = false;
   WaitFilter filter;
-};
-
-uint64_t now_ns() {
-  timespec time{};
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
-}
-
-// Signals as something to poll: no work is ever done inside a handler.
-class Signals {
- public:
-  Signals() {
-    sigset_t set;
-    ::sigemptyset(&set);
-    for (const int each : {SIGINT, SIGTERM, SIGHUP, SIGWINCH}) ::sigaddset(&set, each);
-    ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    fd_ = UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    ::signal(SIGPIPE, SIG_IGN);  // `top | head` ends by a failed write, so that the probes come out in order
-  }
-  int fd() const { return fd_.get(); }
-  // True when asked to end. `resized` is set when the terminal has a new size.
-  bool read(bool& resized) {
-    signalfd_siginfo info{};
-    bool end = false;
-    while (::read(fd_.get(), &info, sizeof info) == sizeof info) {
-      if (info.ssi_signo == SIGWINCH) {
-        resized = true;
-      } else {
-        end = true;
-      }
-    }
-    return end;
-  }
-
- private:
-  UniqueFd fd_;
 };
 
 class Top {
  public:
-  Top(const Options& options, TopWatch& watch, Signals& signals)
-      : options_(options), watch_(watch), signals_(signals), end_ns_(end()) {
+  Top(const Options& options, TopSource& watch, Signals& signals, Beat beat)
+      : options_(options), watch_(watch), signals_(signals), beat_(beat) {
     state_.view.sort = options.sort;
     state_.view.period_ns = options.interval_ns;
   }
@@ -85,7 +46,7 @@ class Top {
     const Style style(!options_.json && use_colour(STDOUT_FILENO));
     bool first = true;
     for (;;) {
-      const bool last = wait(next()) || options_.once || now_ns() >= end_ns_ || !watch_.alive();
+      const bool last = wait(beat_.next()) || options_.once || beat_.over() || !watch_.alive();
       if (const Result<void> read = watch_.refresh(); !read) return read;
       TopModel model = watch_.model(TopBuilder::Group::stack, false);
       if (!print((first || options_.json ? "" : "\n") + (options_.json ? top_json(model, 100) : lines(model, style)))) {
@@ -96,9 +57,8 @@ class Top {
     }
   }
 
-  Result<void> live() {
-    Result<std::unique_ptr<Screen>> screen = Screen::open(use_colour(STDOUT_FILENO));
-    if (!screen) return tl::unexpected(screen.error());
+  // Until a key ends it or the time is over.
+  Result<void> live(Screen& screen) {
     state_.view.live = true;
     bool ended = false;
     for (;;) {
@@ -108,49 +68,26 @@ class Top {
         if (!state_.view.paused) model_ = watch_.model(state_.view.group, state_.since_start);
       }
       // What has ended stays on the screen until somebody has read it.
-      const uint64_t until = ended ? end_ns_ : std::min(next(), end_ns_);
-      if (interact(**screen, until, ended) || now_ns() >= end_ns_) return {};
+      const uint64_t until = ended ? beat_.end() : beat_.next();
+      if (interact(screen, until) || beat_.over()) return {};
     }
   }
 
  private:
-  uint64_t end() const { return options_.duration_ns == 0 ? UINT64_MAX : now_ns() + options_.duration_ns; }
-  uint64_t next() {
-    const uint64_t now = now_ns();
-    // A steady beat; a refresh that came late skips what it missed.
-    next_ns_ = next_ns_ + options_.interval_ns > now ? next_ns_ + options_.interval_ns : now + options_.interval_ns;
-    return std::min(next_ns_, end_ns_);
-  }
-
-  // Sleeps until the time, a signal, a key or the end of the process. Returns which came.
-  enum class Woke { time, signal, key, process };
-  Woke sleep(uint64_t until, bool keys, bool watch_process) {
+  Woke sleep(uint64_t until, bool keys) {
     for (;;) {
-      std::vector<pollfd> fds = {{signals_.fd(), POLLIN, 0}};
-      if (keys) fds.push_back({STDIN_FILENO, POLLIN, 0});
-      if (watch_process) {
-        for (const int fd : watch_.pidfds()) fds.push_back({fd, POLLIN, 0});
-      }
-      const uint64_t now = now_ns();
-      if (now >= until) return Woke::time;
-      const uint64_t left = std::min<uint64_t>(until - now, 3'600'000'000'000);
-      const timespec timeout = {static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
-      if (::ppoll(fds.data(), fds.size(), &timeout, nullptr) <= 0) continue;
-      if (fds[0].revents != 0) return Woke::signal;
-      if (keys && fds[1].revents != 0) return Woke::key;
-      return Woke::process;
+      const Woke woke = sleep_until(until, signals_, keys, watch_.fds());
+      if (woke != Woke::source || watch_.woken()) return woke;
     }
   }
 
   // Text mode: true when asked to end.
   bool wait(uint64_t until) {
     for (;;) {
-      switch (sleep(until, false, true)) {
-        case Woke::signal: {
-          bool resized = false;
-          if (signals_.read(resized)) return true;
+      switch (sleep(until, false)) {
+        case Woke::signal:
+          if (signals_.read()) return true;
           break;
-        }
         default:
           return false;
       }
@@ -171,7 +108,7 @@ class Top {
 
   // Draws and takes keys until the time is over, the process has ended (and had not before) or a key needs a new
   // model. True: quit.
-  bool interact(Screen& screen, uint64_t until, bool ended) {
+  bool interact(Screen& screen, uint64_t until) {
     for (;;) {
       if (state_.help) {
         screen.draw(top_help(screen.columns(), screen.rows()), -1);
@@ -179,16 +116,14 @@ class Top {
         const std::vector<Line> laid_out = top_layout(model_, state_.view, screen.columns(), screen.rows());
         screen.draw(laid_out, static_cast<int>(state_.view.selected));
       }
-      switch (sleep(until, true, !ended)) {
+      switch (sleep(until, true)) {
         case Woke::time:
-        case Woke::process:
+        case Woke::source:
           return false;
-        case Woke::signal: {
-          bool resized = false;
-          if (signals_.read(resized)) return true;
-          if (resized) screen.resize();
+        case Woke::signal:
+          if (signals_.read()) return true;
+          screen.resize();
           break;
-        }
         case Woke::key:
           while (const std::optional<KeyPress> press = screen.key()) {
             switch (apply_key(state_, *press, model_, screen.rows())) {
@@ -203,37 +138,152 @@ class Top {
                 model_ = watch_.model(state_.view.group, state_.since_start);
             }
           }
-          if (::isatty(STDIN_FILENO) == 0 || hung_up()) return true;
+          if (terminal_is_gone()) return true;
       }
     }
   }
 
-  static bool hung_up() {
-    pollfd input = {STDIN_FILENO, POLLIN, 0};
-    return ::poll(&input, 1, 0) > 0 && (input.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+  const Options& options_;
+  TopSource& watch_;
+  Signals& signals_;
+  Beat beat_;
+  TopState state_;
+  TopModel model_;
+};
+
+// The table of all programs, and the way into each.
+class TopAll {
+ public:
+  TopAll(const Options& options, TopSystem& system, Signals& signals)
+      : options_(options), system_(system), signals_(signals), beat_(options.interval_ns, options.duration_ns) {}
+
+  Result<void> text() {
+    const Style style(!options_.json && use_colour(STDOUT_FILENO));
+    for (bool first = true, last = false; !last; first = false) {
+      last = sleep(beat_.next(), false) == Woke::signal || options_.once || beat_.over();
+      if (const Result<void> read = system_.refresh(); !read) return read;
+      tell();
+      const auto lines = [&] {
+        return top_text(process_layout(system_.table(), view_, terminal_columns(STDOUT_FILENO, 100), SIZE_MAX), style);
+      };
+      if (!print(options_.json ? process_json(system_.table()) : (first ? "" : "\n") + lines())) return {};
+    }
+    return {};
+  }
+
+  Result<void> live(Screen& screen) {
+    view_.live = true;
+    for (;;) {
+      if (const Result<void> read = system_.refresh(); !read) return read;
+      if (!view_.paused) table_ = system_.table();
+      const uint64_t until = beat_.next();
+      switch (interact(screen, until)) {
+        case ProcessAction::quit:
+          return {};
+        case ProcessAction::open:
+          if (const auto source = system_.look_into(view_.selected_serial)) {
+            Top one(options_, *source, signals_, beat_);
+            if (const Result<void> done = one.live(screen); !done) return done;
+          }
+          if (signals_.asked_to_end() || terminal_is_gone()) return {};
+          break;
+        case ProcessAction::none:
+          break;
+      }
+      if (beat_.over()) return {};
+    }
+  }
+
+  // Without a screen, or when it has gone.
+  void tell() {
+    for (const std::string& warning : system_.take_warnings()) std::cerr << "fiberprof: " << sanitize(warning) << '\n';
+  }
+
+ private:
+  Woke sleep(uint64_t until, bool keys) {
+    for (;;) {
+      const Woke woke = sleep_until(until, signals_, keys, {system_.fd()});
+      if (woke == Woke::source) {
+        system_.update();
+        continue;
+      }
+      if (woke == Woke::signal && !signals_.read()) {
+        if (keys) return woke;  // another size
+        continue;
+      }
+      return woke;
+    }
+  }
+
+  ProcessAction interact(Screen& screen, uint64_t until) {
+    for (;;) {
+      if (view_.help)
+        screen.draw(process_help(screen.columns(), screen.rows()), -1);
+      else
+        screen.draw(process_layout(table_, view_, screen.columns(), screen.rows()), static_cast<int>(view_.selected));
+      switch (sleep(until, true)) {
+        case Woke::time:
+        case Woke::source:
+          return ProcessAction::none;
+        case Woke::signal:
+          if (signals_.asked_to_end()) return ProcessAction::quit;
+          screen.resize();
+          break;
+        case Woke::key:
+          while (const std::optional<KeyPress> press = screen.key())
+            if (const ProcessAction action = apply_key(view_, *press, table_, screen.rows());
+                action != ProcessAction::none)
+              return action;
+          if (terminal_is_gone()) return ProcessAction::quit;
+      }
+    }
   }
 
   const Options& options_;
-  TopWatch& watch_;
+  TopSystem& system_;
   Signals& signals_;
-  TopState state_;
-  TopModel model_;
-  uint64_t next_ns_ = now_ns(), end_ns_;
+  Beat beat_;
+  ProcessView view_;
+  ProcessTable table_;
 };
+
+bool is_live(const Options& options) {
+  return !options.once && !options.json && ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
+}
+
+// `view.live()` on a screen of its own, or `view.text()`.
+template <class View>
+Result<void> show(View& view, bool live) {
+  if (!live) return view.text();
+  Result<std::unique_ptr<Screen>> screen = Screen::open(use_colour(STDOUT_FILENO));
+  if (!screen) return tl::unexpected(screen.error());
+  return view.live(**screen);
+}
+
+int top_all(const Options& options, SessionOptions session) {
+  Signals signals;
+  auto system = TopSystem::start(std::move(session), options.all_frames);
+  if (!system) return print_error(system.error());
+  TopAll view(options, **system, signals);
+  const Result<void> done = show(view, is_live(options));
+  view.tell();
+  return done ? static_cast<int>(ExitCode::ok) : print_error(done.error());
+}
 
 int top(const Options& options) {
   SessionOptions session;
   session.tier = options.exact ? Tier::exact : Tier::sampled;
   if (const Result<void> applied = apply(options.filter, session); !applied) return print_error(applied.error());
+  if (options.all) return top_all(options, std::move(session));
   Signals signals;
   Result<std::unique_ptr<TopWatch>> watch = TopWatch::start(options.target, std::move(session), options.all_frames);
   if (!watch) return print_error(watch.error());
-  const bool live = !options.once && !options.json && ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
+  const bool live = is_live(options);
   if (!live) {
     for (const std::string& warning : (*watch)->warnings()) std::cerr << "fiberprof: " << sanitize(warning) << '\n';
   }
-  Top view(options, **watch, signals);
-  const Result<void> done = live ? view.live() : view.text();
+  Top view(options, **watch, signals, Beat(options.interval_ns, options.duration_ns));
+  const Result<void> done = show(view, live);
   if (!done) return print_error(done.error());
   if (!(*watch)->alive()) std::cerr << "fiberprof: " << sanitize((*watch)->name()) << " has ended\n";
   return static_cast<int>(ExitCode::ok);
@@ -249,6 +299,9 @@ void add_top(CLI::App& app, std::function<int()>& action) {
                    "A process by its PID, or by its name or a part of it. Not needed when only one process on fibers "
                    "is running.")
       ->option_text("PID|NAME");
+  command->add_flag("-a,--all", options->all,
+                    "All programs on fibers of the machine, those that start later and in containers too: a row for "
+                    "each process, Enter looks into one.");
   add_duration(*command, "-i,--interval", options->interval_ns, "Time between two refreshes. Default 1s.");
   add_duration(*command, "-d,--duration", options->duration_ns, "End after this time. Default: when asked to.");
   add_choice<TopSort>(
@@ -287,6 +340,7 @@ void add_top(CLI::App& app, std::function<int()>& action) {
     if (options->interval_ns < 10'000'000) {
       throw CLI::ValidationError("--interval", "must be at least 10ms");
     }
+    if (options->all && !options->target.empty()) throw CLI::ValidationError("-a", "takes no process");
     action = [options] { return top(*options); };
   });
 }

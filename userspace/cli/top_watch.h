@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/top_source.h"
 #include "process/registry_view.h"
 #include "render/top_model.h"
 #include "session/complete_stacks.h"
@@ -16,18 +17,18 @@
 
 namespace fiberprof {
 
-class TopWatch {
+class TopWatch final : public TopSource {
  public:
   // `target`: a PID, a name, or empty when there is only one process on fibers. Attaches. `options` without
   // processes. Errors say what to do.
   static Result<std::unique_ptr<TopWatch>> start(const std::string& target, SessionOptions options, bool all_frames);
 
-  // Reads everything once. Errors only when the kernel's counts cannot be read.
-  Result<void> refresh();
-  TopModel model(TopBuilder::Group group, bool since_start);
-  void reset() { builder_.reset(); }
-  bool alive() const { return session_.alive() != 0; }
-  std::vector<int> pidfds() const { return session_.pidfds(); }
+  Result<void> refresh() override;
+  TopModel model(TopBuilder::Group group, bool since_start) override;
+  void reset() override { builder_.reset(); }
+  bool alive() const override { return session_.alive() != 0; }
+  std::vector<int> fds() const override { return alive() ? session_.pidfds() : std::vector<int>(); }
+  bool woken() override { return true; }  // it has ended
   const std::vector<std::string>& warnings() const { return session_.warnings(); }
   std::string name() const { return process_.name + " (" + std::to_string(process_.pid) + ")"; }
 

@@ -79,27 +79,39 @@ Result<FiberProcess> FiberFinder::find_now(uint32_t pid) {
   return find_in(pid, *maps);
 }
 
-std::shared_ptr<const FiberBinary> FiberFinder::look_at(uint32_t pid, const Mapping& mapping) {
+Result<const FiberFinder::Known*> FiberFinder::look_at(uint32_t pid, const Mapping& mapping) {
   const std::pair key(mapping.device, mapping.inode);
   const auto known = known_.find(key);
-  if (known != known_.end() && known->second.generation == generation_) return known->second.binary;
+  if (known != known_.end() && known->second.generation == generation_) return &known->second;
   auto opened = open_mapped_file(pid, mapping);
-  if (!opened) return nullptr;
   struct stat info {};
-  if (fstat(opened->fd.get(), &info) != 0) return nullptr;
+  if (!opened || fstat(opened->fd.get(), &info) != 0) {
+    if (known != known_.end()) return &known->second;  // the process has ended meanwhile, or cannot be looked into
+    return tl::unexpected(opened ? Error{"cannot read " + mapping.path, std::strerror(errno), ""} : opened.error());
+  }
   const int64_t changed_ns = info.st_ctim.tv_sec * 1'000'000'000 + info.st_ctim.tv_nsec;
   const auto size = static_cast<uint64_t>(info.st_size);
   if (known != known_.end() && known->second.changed_ns == changed_ns && known->second.size == size) {
     known->second.generation = generation_;
-    return known->second.binary;
+    return &known->second;
   }
-  std::shared_ptr<const FiberBinary> binary;
+  Known fresh{generation_, size, changed_ns, nullptr, nullptr};
+  UniqueFd copy(fcntl(opened->fd.get(), F_DUPFD_CLOEXEC, 0));
   if (auto file = ElfFile::open(std::move(opened->fd), opened->path)) {
     auto read = read_fiber_binary(*file);
-    if (!read.probes.empty()) binary = std::make_shared<const FiberBinary>(std::move(read));
+    if (!read.probes.empty()) {
+      if (copy) read.path = "/proc/self/fd/" + std::to_string(copy.get());
+      fresh.binary = std::make_shared<const FiberBinary>(std::move(read));
+      fresh.file = std::make_shared<const UniqueFd>(std::move(copy));
+    }
   }
-  known_[key] = Known{generation_, size, changed_ns, binary};
-  return binary;
+  return &(known_[key] = std::move(fresh));
+}
+
+Result<bool> FiberFinder::has_probes(uint32_t pid, const Mapping& mapping) {
+  const auto known = look_at(pid, mapping);
+  if (!known) return tl::unexpected(known.error());
+  return (*known)->binary != nullptr;
 }
 
 Result<FiberProcess> FiberFinder::find_in(uint32_t pid, const std::vector<Mapping>& maps) {
@@ -109,22 +121,20 @@ Result<FiberProcess> FiberFinder::find_in(uint32_t pid, const std::vector<Mappin
   bool unreadable = false;
   for (const Mapping& mapping : maps) {
     if (!mapping.executable || !mapping.is_file()) continue;
-    const auto binary = look_at(pid, mapping);
-    if (binary == nullptr) {
-      unreadable |= known_.find({mapping.device, mapping.inode}) == known_.end();
-      continue;
-    }
-    if (found && (found->registry_address != 0 || !binary->registry)) continue;
+    const auto known = look_at(pid, mapping);
+    unreadable |= !known;
+    if (!known || !(*known)->binary) continue;
+    const FiberBinary& binary = *(*known)->binary;
+    if (found && (found->registry_address != 0 || !binary.registry)) continue;
     FiberProcess process;
     process.pid = pid;
     process.name = process_name(pid);
-    process.binary = *binary;
+    process.binary = binary;
     process.binary_path = mapping.path;
-    // The path by which an earlier process's copy was opened may have gone with that process.
-    if (auto opened = open_mapped_file(pid, mapping)) process.binary.path = opened->path;
-    if (const auto bias = bias_of(mapping, binary->segments)) {
+    process.file = (*known)->file;
+    if (const auto bias = bias_of(mapping, binary.segments)) {
       process.load_bias = *bias;
-      if (binary->registry) process.registry_address = *bias + *binary->registry;
+      if (binary.registry) process.registry_address = *bias + *binary.registry;
     }
     found = std::move(process);
   }

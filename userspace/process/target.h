@@ -18,11 +18,12 @@ namespace fiberprof {
 
 struct FiberProcess {
   uint32_t pid = 0;
-  std::string name;  // its comm
-  FiberBinary binary;
-  std::string binary_path;        // as the target sees it
-  uint64_t load_bias = 0;         // address in the process = link-time address + load_bias
-  uint64_t registry_address = 0;  // in the process; 0: it has none
+  std::string name;                      // its comm
+  FiberBinary binary;                    // its path leads to `file` and is good as long as that is held
+  std::shared_ptr<const UniqueFd> file;  // the binary, whatever becomes of the process and its mount namespace
+  std::string binary_path;               // as the target sees it
+  uint64_t load_bias = 0;                // address in the process = link-time address + load_bias
+  uint64_t registry_address = 0;         // in the process; 0: it has none
 };
 
 // Remembers by device, inode and times which files have probes, so that a machine full of processes that map the same
@@ -31,6 +32,13 @@ class FiberFinder {
  public:
   // Errors, each its own message: no such process; belongs to somebody else; kernel thread; "… has no fiber probes".
   Result<FiberProcess> find(uint32_t pid);
+  // The same from mappings of its that are known already; works for a process that has just ended when its binary has
+  // been seen before.
+  Result<FiberProcess> find_in(uint32_t pid, const std::vector<Mapping>& maps);
+  // Whether the file of one mapping has probes. Errors: it cannot be read. A file that was looked at since the last
+  // search (find, find_all, look_again) is not looked at again.
+  Result<bool> has_probes(uint32_t pid, const Mapping& mapping);
+  void look_again() { ++generation_; }
   // Every process that has a runtime, by pid. Processes that may not be read are skipped; `unreadable` counts them.
   std::vector<FiberProcess> find_all(size_t* unreadable = nullptr);
   // PID or name: comm, the name of the executable, or a unique part of either. ExitCode::error when none or several
@@ -39,16 +47,16 @@ class FiberFinder {
 
  private:
   Result<FiberProcess> find_now(uint32_t pid);
-  Result<FiberProcess> find_in(uint32_t pid, const std::vector<Mapping>& maps);
-  // Null: the file has no probes or cannot be read (then it is not in known_).
-  std::shared_ptr<const FiberBinary> look_at(uint32_t pid, const Mapping& mapping);
 
   struct Known {
     uint64_t generation = 0;  // of the search that last looked at the file itself
     uint64_t size = 0;
-    int64_t changed_ns = 0;  // ctime
-    std::shared_ptr<const FiberBinary> binary;
+    int64_t changed_ns = 0;                     // ctime
+    std::shared_ptr<const FiberBinary> binary;  // null: the file has no probes
+    std::shared_ptr<const UniqueFd> file;       // of a binary with probes
   };
+  Result<const Known*> look_at(uint32_t pid, const Mapping& mapping);
+
   uint64_t generation_ = 0;
   std::map<std::pair<uint64_t, uint64_t>, Known> known_;  // by device and inode
 };

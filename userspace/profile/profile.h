@@ -69,6 +69,7 @@ struct Sample {
   double variance_ns2 = 0, count_variance = 0;  // sampled: squares of the standard errors of total_ns and count
   std::vector<uint64_t> histogram;  // log2 ns buckets, may be empty
   uint32_t chain = 0;               // who ended these waits: 1 + index into Profile::chains; 0: not known
+  bool operator==(const Sample&) const = default;
 };
 
 // On a worker's CPU, but no fiber: the runtime's own work between them.

@@ -109,6 +109,9 @@ Section group(const Profile& profile, GroupBy by, bool all_frames, Include inclu
       case GroupBy::worker:
         key = {sample.reason, "", 0, {}};
         break;
+      case GroupBy::process:  // those that ended after many others have no id left: together, by name
+        key = {"", sample.process, sample.pid, {}};
+        break;
     }
     const auto [slot, inserted] = index.try_emplace(std::move(key), section.rows.size());
     if (inserted) {

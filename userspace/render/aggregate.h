@@ -10,7 +10,7 @@
 
 namespace fiberprof {
 
-enum class GroupBy { stack, reason, fiber, worker, waker };
+enum class GroupBy { stack, reason, fiber, worker, process, waker };
 
 // Of the time of a row, how much had this chain of causes, or one that reads the same.
 struct RowCause {

@@ -68,10 +68,8 @@ ordered_json section_json(const Profile& profile, const Section& section, const 
     }
     if (!row.reason.empty()) out["reason"] = sanitize(row.reason);
     if (!row.name.empty()) out[options.by == GroupBy::waker ? "waker" : "fiber"] = sanitize(row.name);
-    if (row.pid != 0) {
-      out["pid"] = row.pid;
-      out["process"] = sanitize(row.process);
-    }
+    if (row.pid != 0) out["pid"] = row.pid;
+    if (row.pid != 0 || options.by == GroupBy::process) out["process"] = sanitize(row.process);
     if (options.by == GroupBy::stack) {
       ordered_json& stack = out["stack"] = ordered_json::array();
       for (const uint32_t index : row.frames) stack.push_back(frame_json(profile.frames[index]));

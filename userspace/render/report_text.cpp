@@ -152,6 +152,8 @@ class Report {
         return (row.name.empty() ? "(no name)" : fit(fiber_name(row.name), kMaxNameColumns)) +
                (several_ ? "  " + process : "");
       }
+      case GroupBy::process:
+        return sanitize(row.process) + (row.pid == 0 ? " (several)" : " (" + std::to_string(row.pid) + ")");
       case GroupBy::waker:
         if (row.name.empty()) return sanitize(row.reason);  // off the CPU: nobody ended that
         return fit(waker_label(row.name), kMaxNameColumns + 16);
@@ -176,7 +178,8 @@ class Report {
     for (size_t i = 0; i < shown; ++i) histograms |= percentile(section.rows[i].histogram, 1, UINT64_MAX) != 0;
     std::vector<Column> titles = {{"total"}, {"%"}, {unit}, {"mean"}, {"max"}};
     if (histograms) titles.insert(titles.end(), {{"p50"}, {"p99"}});
-    titles.push_back({options_.by == GroupBy::fiber                                    ? "fiber"
+    titles.push_back({options_.by == GroupBy::process                                  ? "process"
+                      : options_.by == GroupBy::fiber                                  ? "fiber"
                       : options_.by == GroupBy::waker && !section.rows[0].name.empty() ? "ended by"
                       : options_.by == GroupBy::worker                                 ? "cause"
                                                                                        : "reason",

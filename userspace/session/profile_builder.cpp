@@ -32,6 +32,13 @@ const std::vector<uint32_t>& ProfileBuilder::frames_of(uint32_t pid, uint64_t ad
   const auto [at, added] = known_.try_emplace({kind == Kind::kernel ? 0 : pid, address, kind});
   if (!added) return at->second;
   const auto add = [&](const Frame& frame) {
+    // In a file, where in the file; else its address is all there is to tell it by.
+    const uint64_t place = frame.address - frame.mapping_start + frame.mapping_offset;
+    const auto [index, fresh] = interned_.try_emplace(
+        {frame.binary + '\0' + frame.build_id, frame.function, frame.file, frame.line, place, frame.inlined},
+        static_cast<uint32_t>(profile_.frames.size()));
+    at->second.push_back(index->second);
+    if (!fresh) return;
     ProfileFrame out;
     out.function = frame.function;
     out.file = frame.file;
@@ -44,7 +51,6 @@ const std::vector<uint32_t>& ProfileBuilder::frames_of(uint32_t pid, uint64_t ad
     out.mapping_offset = frame.mapping_offset;
     out.inlined = frame.inlined;
     out.runtime = frame.runtime;
-    at->second.push_back(static_cast<uint32_t>(profile_.frames.size()));
     profile_.frames.push_back(std::move(out));
   };
   const auto symbols = symbols_.find(pid);
@@ -61,6 +67,10 @@ const std::vector<uint32_t>& ProfileBuilder::frames_of(uint32_t pid, uint64_t ad
     add(frame);
   }
   return at->second;
+}
+
+void ProfileBuilder::forget_addresses(uint32_t pid) {
+  std::erase_if(known_, [&](const auto& entry) { return std::get<0>(entry.first) == pid; });
 }
 
 void ProfileBuilder::append_stack(std::vector<uint32_t>& frames, uint32_t pid, const std::vector<uint64_t>& stack,

@@ -28,6 +28,10 @@ class ProfileBuilder {
   };
   void add_open(uint32_t pid, uint8_t reason, const std::string& name, uint64_t entry,
                 const std::vector<uint64_t>& stack, const OpenWaits& waits);
+  // What the addresses of this process mean may be different from now on: it has ended, or runs another program.
+  void forget_addresses(uint32_t pid);
+  // What there is so far. Its frames may be added to, but must keep their indices.
+  Profile& profile() { return profile_; }
   Profile take() { return std::move(profile_); }
 
  private:
@@ -50,6 +54,8 @@ class ProfileBuilder {
   std::map<uint32_t, std::unique_ptr<ProcessSymbols>>& symbols_;
   std::map<uint32_t, std::string> names_;
   std::map<std::tuple<uint32_t, uint64_t, Kind>, std::vector<uint32_t>> known_;
+  // Frames by what they are, wherever they were mapped: each is in the profile once.
+  std::map<std::tuple<std::string, std::string, std::string, uint32_t, uint64_t, bool>, uint32_t> interned_;
   std::map<std::pair<uint32_t, ChainId>, uint32_t> chains_;
   Profile profile_;
 };

@@ -16,6 +16,8 @@ class SnapshotReader {
   // `skeleton` is loaded and outlives this object; `cpus`: possible CPUs.
   SnapshotReader(const fiberprof_bpf& skeleton, int cpus) : skeleton_(skeleton), cpus_(cpus) {}
   Result<Snapshot> read();
+  // Removes the entries of `part`, which read() returned, and the stacks that only they have.
+  void forget(const Snapshot& part);
   // A worker that userspace could not tell the kernel side about.
   void add_worker_map_full() { ++workers_not_added_; }
 

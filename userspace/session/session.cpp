@@ -2,25 +2,23 @@
 #include "session/session.h"
 
 #include <fiberprof/registry.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <set>
 #include <string>
+#include <utility>
 
-#include "process/maps.h"
-#include "process/registry_view.h"
-#include "session/attach_hint.h"
+#include "session/attach_probes.h"
 #include "session/bpf_handles.h"
 #include "session/calibration.h"
 #include "session/cpu_clock.h"
 #include "session/libbpf_log.h"
 #include "session/preflight.h"
+#include "session/processes.h"
 #include "session/reader.h"
 #include "session/sched_switch.h"
 #include "session/skeleton.h"
@@ -29,44 +27,9 @@
 namespace fiberprof {
 namespace {
 
-std::string describe(const FiberProcess& process) {
-  return "pid " + std::to_string(process.pid) + " (" + process.name + ")";
-}
-
 // Per-CPU maps take entries x CPUs x 400 bytes of kernel memory: at most 64 MB of it, at least 1024 entries.
 uint32_t per_cpu_entries(int cpus) {
   return std::clamp<uint32_t>((64u << 20) / (400u * static_cast<uint32_t>(cpus)), 1024, 16384);
-}
-
-bool is_usable_at(const Probe& probe, NopForm form) {
-  switch (form) {
-    case NopForm::nop1:
-      return probe.nop1;
-    case NopForm::nop10:
-      return probe.nop10;
-    case NopForm::nop5:
-      return probe.nop5;
-  }
-  return false;
-}
-
-// The code of the program itself and of the binary with the runtime: what is compiled with frame pointers.
-fp_process code_of(const FiberProcess& process) {
-  fp_process code{};
-  char executable[4096];
-  const auto link = "/proc/" + std::to_string(process.pid) + "/exe";
-  const ssize_t length = readlink(link.c_str(), executable, sizeof executable);
-  const std::string paths[] = {std::string(executable, length > 0 ? static_cast<size_t>(length) : 0),
-                               process.binary_path};
-  const auto maps = read_maps(process.pid);
-  if (!maps) return code;
-  for (const Mapping& mapping : *maps)
-    for (size_t i = 0; i < 2; ++i) {
-      if (!mapping.executable || !mapping.is_file() || mapping.path != paths[i]) continue;
-      if (!code.code_high[i]) code.code_low[i] = mapping.start;
-      code.code_high[i] = mapping.end;
-    }
-  return code;
 }
 
 }  // namespace
@@ -77,18 +40,37 @@ struct Session::State {
   int cpus = 1;
   UniqueSkeleton<fiberprof_bpf> skeleton;
   std::vector<UniqueLink> kernel_links;  // tp_btf
-  std::vector<UniqueLink> probe_links;   // uprobes
+  std::optional<ProbeAttacher> probes;
   std::vector<ProcessHandle> handles;
   std::vector<std::string> warnings;
   std::unique_ptr<SnapshotReader> reader;
+  bool any_attached = false;                      // a probe of waits: counting has begun
+  std::set<std::pair<uint64_t, uint64_t>> files;  // attached to, or tried, by device and inode
   FiberSelection fibers;
 
   bool watches_workers() const { return options.off_cpu || options.on_cpu; }
   Result<void> attach_kernel();
-  Result<void> attach_probe(const FiberProcess& process, const char* name, const bpf_program* program, bool required);
-  Result<void> attach_probes(const char* name, const bpf_program* program, bool required);
-  void add_workers(const FiberProcess& process);
+  // In the order in which they are attached: those of waits last.
+  std::vector<WantedProbe> wanted() const;
+  // The probes of one file, and the workers of the processes that map it.
+  Result<void> attach_file(const std::vector<const FiberProcess*>& processes);
 };
+
+std::vector<WantedProbe> Session::State::wanted() const {
+  const auto& programs = skeleton->progs;
+  std::vector<WantedProbe> list = {
+      {"worker_start", programs.on_worker_start, false}, {"proc_sample", programs.on_proc_sample, false},
+      {"queue_sample", programs.on_queue_sample, false}, {"fibers_sample", programs.on_fibers_sample, false},
+      {"handoff", programs.on_handoff, false},           {"overrun", programs.on_overrun, false},
+  };
+  if (options.wakers)
+    list.push_back({options.tier == Tier::exact ? "unpark" : "unpark_sampled", programs.on_unpark, true});
+  if (options.tier == Tier::exact)
+    list.push_back({"blocked", programs.on_blocked_exact, true});
+  else
+    list.push_back({"blocked_sampled", programs.on_blocked_sampled, true});
+  return list;
+}
 
 Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Session::Session(Session&&) noexcept = default;
@@ -98,7 +80,7 @@ Session::~Session() {
 }
 
 Result<Session> Session::open(SessionOptions options) {
-  if (options.processes.empty()) return fail("no process to watch", {}, {}, ExitCode::usage);
+  if (options.processes.empty() && !options.all_of_binary) return fail("no process to watch", {}, {}, ExitCode::usage);
   if (options.wakers && !options.off_cpu)
     return fail("cannot record wakers", "what held them up is not watched", "leave out --no-off-cpu", ExitCode::usage);
   if (!options.fibers.empty() && !options.off_cpu)
@@ -186,86 +168,29 @@ Result<void> Session::load() {
                 error == -EPERM ? "run as root or with CAP_BPF and CAP_PERFMON; before Linux 5.11 also raise ulimit -l"
                                 : "run fiberprof doctor");
   }
-  for (const FiberProcess& process : s.options.processes) {
-    const fp_process value = code_of(process);
-    if (bpf_map__update_elem(s.skeleton->maps.processes, &process.pid, sizeof process.pid, &value, sizeof value,
-                             BPF_ANY))
-      return fail("cannot watch " + describe(process), std::strerror(errno), "watch fewer processes");
-  }
+  for (const FiberProcess& process : s.options.processes)
+    if (auto added = add_process(*s.skeleton, process); !added) return added;
   if (auto filled = s.fibers.fill(*s.skeleton); !filled) return filled;
   s.reader = std::make_unique<SnapshotReader>(*s.skeleton, s.cpus);
   return {};
 }
 
-// Attaches `program` to every usable site of the probe. One process: by its pid, so that no other process that maps
-// the file gets breakpoints. Several: by file, once for all.
-Result<void> Session::State::attach_probe(const FiberProcess& process, const char* name, const bpf_program* program,
-                                          bool required) {
-  const bool by_file = options.all_of_binary || options.processes.size() > 1;
-  size_t attached = 0;
-  std::string mismatch;
-  for (const Probe& probe : process.binary.probes) {
-    if (probe.name != name) continue;
-    if (!probe.mismatch.empty()) {
-      mismatch = probe.mismatch;
-      continue;
-    }
-    const NopForm at = is_usable_at(probe, form) ? form : NopForm::nop1;
-    LIBBPF_OPTS(bpf_uprobe_opts, opts);
-    opts.ref_ctr_offset = probe.semaphore_offset;
-    UniqueLink link(bpf_program__attach_uprobe_opts(program, by_file ? -1 : static_cast<pid_t>(process.pid),
-                                                    process.binary.path.c_str(), probe.offset + nop_form_offset(at),
-                                                    &opts));
-    if (!link) {
-      const int error = errno;
-      const std::string what = std::string("cannot attach to fiber:") + name + " of " + describe(process);
-      if (error == ESRCH || (error == ENOENT && kill(static_cast<pid_t>(process.pid), 0) < 0))
-        return fail(what, "the process has ended");
-      return fail(what, std::strerror(error), attach_hint(error));
-    }
-    probe_links.push_back(std::move(link));
-    ++attached;
-  }
-  if (attached) return {};
-  const std::string what = describe(process) + " has no usable probe fiber:" + name;
-  if (required) return fail(what, mismatch, "its runtime must fire it: see include/fiberprof/probes.h");
-  warnings.push_back(what + (mismatch.empty() ? "" : ": " + mismatch));
-  return {};
-}
-
-Result<void> Session::State::attach_probes(const char* name, const bpf_program* program, bool required) {
-  std::set<std::pair<uint64_t, uint64_t>> files;  // a file is attached once, however many processes map it
-  for (const FiberProcess& process : options.processes) {
-    if (!files.emplace(process.binary.device, process.binary.inode).second) continue;
-    if (auto attached = attach_probe(process, name, program, required); !attached) return attached;
+Result<void> Session::State::attach_file(const std::vector<const FiberProcess*>& processes) {
+  const FiberBinary& binary = processes.front()->binary;
+  files.emplace(binary.device, binary.inode);
+  for (const WantedProbe& probe : wanted()) {
+    const bool of_waits =
+        probe.program == skeleton->progs.on_blocked_exact || probe.program == skeleton->progs.on_blocked_sampled;
+    if (of_waits && !any_attached) skeleton->bss->attached_ns = monotonic_ns();
+    if (auto attached = probes->attach(*processes.front(), probe); !attached) return attached;
+    any_attached |= of_waits;
+    // Workers that start from now on announce themselves.
+    if (!watches_workers() || std::strcmp(probe.name, "worker_start") != 0) continue;
+    for (const FiberProcess* process : processes)
+      if (auto added = add_workers(*skeleton, *process, *reader); !added && !options.all_of_binary)
+        warnings.push_back(added.error().message());
   }
   return {};
-}
-
-// Workers that run already. Later ones announce themselves (worker_start), so that probe is attached before.
-void Session::State::add_workers(const FiberProcess& process) {
-  if (!process.registry_address) {
-    warnings.push_back(describe(process) + " has no registry: workers that run already are not seen off their CPU");
-    return;
-  }
-  const auto view = RegistryView::open(process.pid, process.registry_address);
-  const auto summary = view ? (*view)->summary() : tl::unexpected(view.error());
-  if (!summary) {
-    warnings.push_back(summary.error().message());
-    return;
-  }
-  const auto tids = global_tids(process.pid);
-  for (const WorkerInfo& worker : summary->workers) {
-    const auto tid = tids.find(worker.tid);
-    if (tid == tids.end()) continue;
-    fp_worker value{};
-    value.record = worker.record;
-    value.why.tgid = process.pid;
-    value.on_ns = monotonic_ns();
-    const uint32_t key = tid->second;
-    if (bpf_map__update_elem(skeleton->maps.workers, &key, sizeof key, &value, sizeof value, BPF_NOEXIST) == -E2BIG)
-      reader->add_worker_map_full();
-  }
 }
 
 // What watches worker threads. Wake-ups before switches: a thread that is seen leaving its CPU is seen waking up.
@@ -293,31 +218,37 @@ Result<void> Session::State::attach_kernel() {
 
 Result<void> Session::attach() {
   State& s = *state_;
-  auto& programs = s.skeleton->progs;
   const auto steps = [&]() -> Result<void> {
     clear_libbpf_log();
     if (auto done = s.attach_kernel(); !done) return done;
     s.skeleton->bss->attached_ns = monotonic_ns();
-    if (auto done = s.attach_probes("worker_start", programs.on_worker_start, false); !done) return done;
-    if (s.watches_workers())
-      for (const FiberProcess& process : s.options.processes) s.add_workers(process);
-    if (auto done = s.attach_probes("proc_sample", programs.on_proc_sample, false); !done) return done;
-    if (auto done = s.attach_probes("queue_sample", programs.on_queue_sample, false); !done) return done;
-    if (auto done = s.attach_probes("fibers_sample", programs.on_fibers_sample, false); !done) return done;
-    if (auto done = s.attach_probes("handoff", programs.on_handoff, false); !done) return done;
-    if (auto done = s.attach_probes("overrun", programs.on_overrun, false); !done) return done;
-    const bool exact = s.options.tier == Tier::exact;
-    if (s.options.wakers)
-      if (auto done = s.attach_probes(exact ? "unpark" : "unpark_sampled", programs.on_unpark, true); !done)
-        return done;
-    s.skeleton->bss->attached_ns = monotonic_ns();
-    return s.attach_probes(exact ? "blocked" : "blocked_sampled",
-                           exact ? programs.on_blocked_exact : programs.on_blocked_sampled, true);
+    s.probes.emplace(s.form, s.options.all_of_binary || s.options.processes.size() > 1);
+    for (const auto& processes : by_file(s.options.processes))
+      if (auto attached = s.attach_file(processes); !attached) return attached;
+    for (std::string& warning : s.probes->take_warnings()) s.warnings.push_back(std::move(warning));
+    return {};
   };
   auto done = steps();
   if (!done) detach();
   return done;
 }
+
+Result<void> Session::adopt(const FiberProcess& process) {
+  State& s = *state_;
+  if (auto added = add_process(*s.skeleton, process); !added) return added;
+  if (s.files.count({process.binary.device, process.binary.inode}) == 0) {
+    auto attached = s.attach_file({&process});
+    for (std::string& warning : s.probes->take_warnings()) s.warnings.push_back(std::move(warning));
+    return attached;
+  }
+  // One that is just starting has no registry that is ready yet, and its workers announce themselves.
+  if (s.watches_workers()) (void)add_workers(*s.skeleton, process, *s.reader);
+  return {};
+}
+
+void Session::forget(const Snapshot& part) { state_->reader->forget(part); }
+
+void Session::release(uint32_t pid) { bpf_map__delete_elem(state_->skeleton->maps.processes, &pid, sizeof pid, 0); }
 
 Result<Session> Session::start(SessionOptions options) {
   auto session = open(std::move(options));
@@ -335,7 +266,7 @@ Result<Snapshot> Session::snapshot() {
 uint64_t Session::attached_ns() const { return state_->skeleton->bss ? state_->skeleton->bss->attached_ns : 0; }
 
 void Session::detach() {
-  state_->probe_links.clear();
+  if (state_->probes) state_->probes->detach();
   state_->kernel_links.clear();
 }
 

@@ -19,8 +19,9 @@ namespace fiberprof {
 enum class Tier : uint8_t { sampled, exact };
 
 struct SessionOptions {
-  std::vector<FiberProcess> processes;  // at least one
-  // Every process that maps the binaries of `processes`, those that start later included; else only `processes`.
+  std::vector<FiberProcess> processes;  // at least one, unless `all_of_binary`
+  // Every process that maps the binaries of `processes`, those that start later included, and of those that adopt()
+  // adds; else only `processes`.
   bool all_of_binary = false;
   Tier tier = Tier::sampled;
   bool off_cpu = true;       // watch worker threads at sched_switch
@@ -52,6 +53,14 @@ class Session {
 
   // CLOCK_MONOTONIC, right before the probes of waits were attached; 0: not yet.
   uint64_t attached_ns() const;
+
+  // With `all_of_binary`: one more process to watch. Its file is attached to unless it is already.
+  Result<void> adopt(const FiberProcess& process);
+  // Takes what was counted of processes that have ended out of the kernel's maps, to make room: every entry of `part`,
+  // which came from snapshot().
+  void forget(const Snapshot& part);
+  // The process has ended.
+  void release(uint32_t pid);
 
   // Takes the probes out of the processes; counted values stay readable.
   void detach();

@@ -62,8 +62,14 @@ std::shared_ptr<BinarySymbols> shared_binary(UniqueFd fd, const std::string& pat
 class Symbols final : public ProcessSymbols {
  public:
   explicit Symbols(uint32_t pid) : pid_(pid) {}
+  Symbols(uint32_t pid, const std::vector<Mapping>& code, const OpenFile& open_file) : pid_(pid), fixed_(true) {
+    adopt(code, open_file);
+  }
   Result<void> load();
-  void refresh() override { (void)load(); }
+  void refresh() override {
+    if (!fixed_) (void)load();
+  }
+  bool has_code_at(uint64_t address) const override { return place_of(address) != nullptr; }
   const std::vector<Frame>& resolve(uint64_t address, bool is_return_address) override;
   std::vector<uint64_t> complete(const LeafSnapshot& leaf, const std::vector<uint64_t>& chain) override;
 
@@ -72,11 +78,12 @@ class Symbols final : public ProcessSymbols {
     Mapping mapping;
     std::shared_ptr<BinarySymbols> binary;  // null: not a file that can be read
   };
-  void adopt(const std::vector<Mapping>& maps);
+  void adopt(const std::vector<Mapping>& maps, const OpenFile& open_file);
   const Place* place_of(uint64_t address) const;
   std::vector<Frame> look_up(uint64_t address) const;
 
   uint32_t pid_;
+  bool fixed_ = false;  // the mappings are those it was made with
   std::shared_ptr<const UniqueFd> root_;
   std::string maps_text_;
   std::vector<Place> places_;  // by address
@@ -101,11 +108,14 @@ Result<void> Symbols::load() {
     if (auto mapping = parse_mapping(rest.substr(0, end))) maps.push_back(std::move(*mapping));
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
-  adopt(maps);
+  adopt(maps, [this](const Mapping& mapping) {
+    auto opened = open_mapped_file(pid_, mapping);
+    return opened ? std::move(opened->fd) : UniqueFd();
+  });
   return {};
 }
 
-void Symbols::adopt(const std::vector<Mapping>& maps) {
+void Symbols::adopt(const std::vector<Mapping>& maps, const OpenFile& open_file) {
   std::vector<Place> places;
   const auto same_as_before = [&](const Mapping& mapping) -> const Place* {
     const Place* old = place_of(mapping.start);
@@ -120,8 +130,7 @@ void Symbols::adopt(const std::vector<Mapping>& maps) {
     if (const Place* old = same_as_before(mapping)) {
       place.binary = old->binary;
     } else if (mapping.is_file()) {
-      if (auto opened = open_mapped_file(pid_, mapping))
-        place.binary = shared_binary(std::move(opened->fd), mapping.path, root_);
+      if (UniqueFd fd = open_file(mapping)) place.binary = shared_binary(std::move(fd), mapping.path, root_);
     } else if (mapping.path == "[vdso]") {
       static UniqueFd vdso = vdso_file(mapping.end - mapping.start);
       if (vdso) place.binary = shared_binary(UniqueFd(dup(vdso.get())), mapping.path, nullptr);
@@ -213,6 +222,11 @@ Result<std::unique_ptr<ProcessSymbols>> ProcessSymbols::open(uint32_t pid) {
   auto symbols = std::make_unique<Symbols>(pid);
   if (auto loaded = symbols->load(); !loaded) return tl::unexpected(loaded.error());
   return symbols;
+}
+
+std::unique_ptr<ProcessSymbols> ProcessSymbols::from(uint32_t pid, const std::vector<Mapping>& code,
+                                                     const OpenFile& open_file) {
+  return std::make_unique<Symbols>(pid, code, open_file);
 }
 
 std::vector<Frame> ProcessSymbols::stack(const std::vector<uint64_t>& addresses, bool fold_runtime,

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "process/maps.h"
 #include "support/error.h"
+#include "support/unique_fd.h"
 #include "symbol/leaf_unwind.h"
 
 namespace fiberprof {
@@ -30,9 +33,16 @@ class ProcessSymbols {
  public:
   // Reads /proc/PID/maps now. Errors: no such process, no permission.
   static Result<std::unique_ptr<ProcessSymbols>> open(uint32_t pid);
+  // From code mappings that are known already, in ascending order, of a process that may have ended; refresh() then
+  // does nothing. `open_file` gives the mapped file, or none.
+  using OpenFile = std::function<UniqueFd(const Mapping&)>;
+  static std::unique_ptr<ProcessSymbols> from(uint32_t pid, const std::vector<Mapping>& code,
+                                              const OpenFile& open_file);
   virtual ~ProcessSymbols() = default;
   // Reads the maps again (new libraries); cheap when nothing changed.
   virtual void refresh() = 0;
+  // Whether the address lies in code that this process has, or has had, mapped.
+  virtual bool has_code_at(uint64_t address) const = 0;
   // Frames for one address, innermost inlined first; at least one. `is_return_address`: look up address - 1.
   virtual const std::vector<Frame>& resolve(uint64_t address, bool is_return_address) = 0;
   // A stack walked by frame pointers with the callers it had to skip at its inner end: see symbol/leaf_unwind.h.
