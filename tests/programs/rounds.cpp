@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Waits when it is told to, and is quiet otherwise: for each line "N" of its input N round trips over a channel and as
-// many sleeps, 2,000 at most, then "done". Whoever looks meanwhile finds every processor idle. Says "ready" first. Three fibers wait for
-// ever.
+// many sleeps, 2,000 at most, then "done". Whoever looks meanwhile finds every processor idle. Says "ready" first.
+// Three fibers wait for ever.
 #include <fiber/all.h>
 
 #include <algorithm>

@@ -38,8 +38,7 @@ Profile profile() {
     profile.frames.push_back(frame);
   }
   profile.samples = {sample(SampleKind::blocked, "mutex", {0, 1, 2}, 500, 100),
-                     sample(SampleKind::open, "mutex", {0, 2}, 40),
-                     sample(SampleKind::off_cpu, "preempted", {1, 2}, 7),
+                     sample(SampleKind::open, "mutex", {0, 2}, 40), sample(SampleKind::off_cpu, "preempted", {1, 2}, 7),
                      sample(SampleKind::off_cpu, "disk: fsync", {3}, 60),
                      sample(SampleKind::idle, "futex wait", {0}, 100'000)};
   profile.queued = {{12, "kvd", "kvd::session()", 130}};

@@ -33,23 +33,23 @@ enum class FlameRole : uint8_t {
 };
 
 struct FlameNode {
-  std::string name;        // function, process or reason; as recorded, not sanitized
-  std::string place;       // "log.cpp:42", when all samples agree on it
-  std::string reason;      // the reason of most of its time; empty: separator, waker
-  double purity = 0;       // that reason's share of its time
+  std::string name;    // function, process or reason; as recorded, not sanitized
+  std::string place;   // "log.cpp:42", when all samples agree on it
+  std::string reason;  // the reason of most of its time; empty: separator, waker
+  double purity = 0;   // that reason's share of its time
   FlameRole role{};
-  uint32_t depth = 0;      // 0: the root
-  uint64_t start_ns = 0;   // where it begins from the left, on a line `root.total_ns` long
+  uint32_t depth = 0;     // 0: the root
+  uint64_t start_ns = 0;  // where it begins from the left, on a line `root.total_ns` long
   uint64_t total_ns = 0;
   uint64_t count = 0;
   uint64_t max_ns = 0;
 };
 
 struct FlameTree {
-  std::vector<FlameNode> nodes;                           // in preorder, siblings by name; the first is the root
-  bool by_process = false;                                // several processes: they are the nodes of depth 1
-  uint32_t depth = 0;                                     // deepest level
-  size_t left_out = 0;                                    // nodes too small to keep
+  std::vector<FlameNode> nodes;  // in preorder, siblings by name; the first is the root
+  bool by_process = false;       // several processes: they are the nodes of depth 1
+  uint32_t depth = 0;            // deepest level
+  size_t left_out = 0;           // nodes too small to keep
   // Total by reason, longest first; with wakers, then by those that are only found further up.
   std::vector<std::pair<std::string, uint64_t>> reasons;
 };

@@ -68,7 +68,9 @@ void SnapshotReader::forget(const Snapshot& part) {
       [&](const fp_offcpu_key& key) { keep(key.user_stack); });
   delete_if<fp_oncpu_key>(
       maps.oncpu,
-      [&](const fp_oncpu_key& key) { return on_cpu.count({key.tgid, key.user_stack, key.kernel_stack}) != 0; },
+      [&](const fp_oncpu_key& key) {
+        return on_cpu.count({key.tgid, key.user_stack, key.kernel_stack}) != 0;
+      },
       [&](const fp_oncpu_key& key) { keep(key.user_stack); });
   delete_if<fp_queue_key>(
       maps.queues, [&](const fp_queue_key& key) { return queues.count(key.tgid) != 0; }, ignore);
