@@ -9,9 +9,8 @@
 //
 //   short   Every scheduling decision is drawn with probability 1/N: a countdown with a geometric reload, which for
 //           every decision is an independent trial. A drawn wait is timed with precise clocks and weighs N.
-//   long    A wait during which two marks of the coarse clock passed is measured whether drawn or not, so that rare
-//   long
-//           waits are not missed. It weighs 1, or, when there are more of them than the budget allows, k with
+//   long    A wait during which two marks of the coarse clock passed is measured whether drawn or not, so that no
+//           rare one is missed. It weighs 1, or, when there are more of them than the budget allows, k with
 //           probability 1/k. It is never short, too, though it may have been drawn.
 //
 // The value of a long wait. It is known in which interval between marks it began, not where. Let that interval end at 0

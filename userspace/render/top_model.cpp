@@ -112,7 +112,6 @@ Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint6
       limit);
   if (!torn) return tl::unexpected(torn.error());
   census.torn = *torn;
-  census.time_ns = clock_ns;
   census.complete = seen < limit;
   for (const auto& [key, total_ns] : open) census.open.push_back({key.first, key.second, total_ns});
   for (size_t reason = 0; reason < parked.size(); ++reason) {

@@ -38,7 +38,6 @@ struct FiberCensus {
   std::vector<ParkedFibers> parked_by;  // most first
   std::vector<OpenWaitSum> open;        // one for each function and reason
   bool complete = true;                 // false: there were more fibers than were looked at
-  uint64_t time_ns = 0;                 // CLOCK_MONOTONIC
   uint64_t total() const { return running + runnable + blocking + parked; }
 };
 
