@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "profile/losses.h"
+#include "render/help_lines.h"
 #include "render/stack_view.h"
 #include "render/table.h"
 #include "render/top_time.h"
@@ -473,10 +474,7 @@ std::vector<Line> top_layout(const TopModel& model, TopView& view, size_t column
 }
 
 std::vector<Line> top_help(size_t columns, size_t rows) {
-  struct Entry {
-    const char *left, *right;
-  };
-  static constexpr Entry kEntries[] = {
+  static constexpr HelpEntry kEntries[] = {
       {"fiberprof top", ""},
       {"", ""},
       {"↑ ↓  k j", "choose a stack; PgUp PgDn Home End too"},
@@ -499,16 +497,7 @@ std::vector<Line> top_help(size_t columns, size_t rows) {
       {"", ""},
       {"any key goes back", ""},
   };
-  std::vector<Line> lines;
-  for (const Entry& entry : kEntries) {
-    if (lines.size() == rows) break;
-    Line each;
-    const bool heading = *entry.right == '\0';
-    each.spans.push_back({heading ? entry.left : pad(entry.left, 12), heading ? Role::heading : Role::bold, ""});
-    if (!heading) each.spans.push_back({fit(entry.right, columns > 14 ? columns - 14 : 1), Role::normal, ""});
-    lines.push_back(std::move(each));
-  }
-  return lines;
+  return help_lines(kEntries, columns, rows);
 }
 
 }  // namespace fiberprof

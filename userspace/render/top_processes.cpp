@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "profile/losses.h"
+#include "render/help_lines.h"
 #include "render/table.h"
 #include "session/profile_builder.h"
 #include "support/duration.h"
@@ -251,10 +252,7 @@ std::vector<Line> process_layout(const ProcessTable& table, ProcessView& view, s
 }
 
 std::vector<Line> process_help(size_t columns, size_t rows) {
-  struct Entry {
-    const char *left, *right;
-  };
-  static constexpr Entry kEntries[] = {
+  static constexpr HelpEntry kEntries[] = {
       {"fiberprof top -a", ""},
       {"", ""},
       {"↑ ↓  k j", "choose a process; PgUp PgDn Home End too"},
@@ -271,16 +269,7 @@ std::vector<Line> process_help(size_t columns, size_t rows) {
       {"", ""},
       {"any key goes back", ""},
   };
-  std::vector<Line> lines;
-  for (const Entry& entry : kEntries) {
-    if (lines.size() == rows) break;
-    Line each;
-    const bool heading = *entry.right == '\0';
-    each.spans.push_back({heading ? entry.left : pad(entry.left, 12), heading ? Role::heading : Role::bold, ""});
-    if (!heading) each.spans.push_back({fit(entry.right, columns > 14 ? columns - 14 : 1), Role::normal, ""});
-    lines.push_back(std::move(each));
-  }
-  return lines;
+  return help_lines(kEntries, columns, rows);
 }
 
 std::string process_json(const ProcessTable& table) {
