@@ -27,6 +27,10 @@ struct Options {
   // Whether to print all fibers and abort when every fiber is asleep and nothing can wake one.
   // FIBER_DEADLOCK_CHECK=0 turns it off.
   bool deadlock_check = true;
+  // Whether a fiber or thread that would wait for itself prints a message and aborts: a mutex or rwlock asked for again
+  // by its owner, a rwlock asked for writing by its reader, a once called from inside its own function. Off, it waits:
+  // for ever, or until the limit of the wait; then tools can be asked why. FIBER_SELF_LOCK_CHECK=0 turns it off.
+  bool self_lock_check = true;
   // Not 0: the run is determined by this number, so that an interleaving found once can be replayed. FIBER_SCHED_SEED;
   // default 0: off. There is one processor then, whatever `processors` and FIBER_PROCS say. Which of the runnable
   // fibers runs next is drawn at random, and at synchronisation points (channels, select, locks, wait groups, spawn,

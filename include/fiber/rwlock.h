@@ -16,8 +16,8 @@ namespace fiber {
 // it, so neither kind starves. A reader that locks again while a writer waits therefore never gets in.
 //
 // Meets SharedTimedLockable: std::shared_lock, std::unique_lock and std::lock_guard work. Fibers; a thread that is no
-// fiber may use it too, and then blocks as a thread. Who unlocks must be who locked, and a writer must not lock again
-// in either way, nor a reader for writing: all of these end the process with a message that says who did what. Fibers
+// fiber may use it too, and then blocks as a thread. Who unlocks must be who locked; a writer must not lock again in
+// either way, nor a reader for writing (Options::self_lock_check): all of these end the process with a message. Fibers
 // that read show that in their registry record, up to four locks each; further ones, and the readers that are threads,
 // are only counted. A reader that ends without unlocking has it locked for ever: nobody may unlock for another.
 class FIBER_API RwLock : public detail::SharedTimedLockable<RwLock> {

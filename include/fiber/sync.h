@@ -25,8 +25,8 @@ struct MutexFlags {
 
 // Mutual exclusion. Whoever asks while it is free gets it, even if others wait; whoever has waited for a millisecond
 // gets it next, in the order of arrival. Meets TimedLockable, so std::lock_guard and std::unique_lock work. Not
-// recursive. Only the owner may unlock: anything else prints which fiber did what and aborts. A thread that is no fiber
-// may use it too, and then blocks as a thread.
+// recursive (Options::self_lock_check). Only the owner may unlock: anything else prints which fiber did what and
+// aborts. A thread that is no fiber may use it too, and then blocks as a thread.
 class FIBER_API Mutex : public detail::TimedLockable<Mutex> {
  public:
   constexpr Mutex() = default;

@@ -47,6 +47,11 @@ std::size_t environment_number(const char* name, std::size_t least, std::size_t 
   return value;
 }
 
+bool turned_off(const char* name) {
+  const char* text = std::getenv(name);
+  return text != nullptr && std::strcmp(text, "0") == 0;
+}
+
 unsigned available_cpus() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
@@ -84,9 +89,8 @@ Options complete(Options options) {
     bad_setting("Options::busy_poll", std::to_string(options.busy_poll.count()).c_str(),
                 "a time from 0 (off) to 10000000 ns");
   }
-  if (const char* check = std::getenv("FIBER_DEADLOCK_CHECK"); check != nullptr && std::strcmp(check, "0") == 0) {
-    options.deadlock_check = false;
-  }
+  if (turned_off("FIBER_DEADLOCK_CHECK")) options.deadlock_check = false;
+  if (turned_off("FIBER_SELF_LOCK_CHECK")) options.self_lock_check = false;
   return options;
 }
 

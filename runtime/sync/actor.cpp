@@ -7,7 +7,7 @@
 #include <iterator>
 
 #include "registry/registry.h"
-#include "sched/park.h"
+#include "sched/scheduler.h"
 
 namespace fiber::detail {
 
@@ -53,6 +53,10 @@ Text describe(const Object& object) {
     std::snprintf(out.text.data(), out.text.size(), "%s %p \"%s\"", kind, address, object.name);
   }
   return out;
+}
+
+void waits_for_itself(const Object& object, const char* how) {
+  if (Scheduler::instance().options().self_lock_check) fatal("%s %s", describe(object).c_str(), how);
 }
 
 void bad_count(const Object& object, const char* what, std::int64_t count) {

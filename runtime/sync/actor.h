@@ -28,4 +28,7 @@ Text describe_actor(std::uint64_t id);
 // "mutex 0x1234" or "mutex 0x1234 "accounts""
 Text describe(const Object& object);
 
+// The caller is about to wait for what only it can give: ends the process, unless Options::self_lock_check is off.
+void waits_for_itself(const Object& object, const char* how);
+
 }  // namespace fiber::detail

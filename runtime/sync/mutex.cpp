@@ -65,7 +65,7 @@ Status Mutex::lock(Limit limit) {
 
 [[gnu::noinline]] Status Mutex::lock_slow(std::uint64_t self, const Limit& limit) {
   if (object_.owner.load(std::memory_order_relaxed) == self) {
-    fatal("%s locked again by its owner", describe(object_).c_str());
+    waits_for_itself(object_, "locked again by its owner");
   }
   for (int i = 0; i < kSpins && spin(object_); ++i) {
     if (lock_free(self)) return Status::done;

@@ -24,7 +24,7 @@ bool Once::begin(const Limit& limit, Status& status) {
         break;
     }
     if (object_.owner.load(std::memory_order_relaxed) == self) {
-      fatal("%s called from inside the function it runs", describe(object_).c_str());
+      waits_for_itself(object_, "called from inside the function it runs");
     }
     status = wait_in(object_, waiter, Reason::ONCE, guard, limit);
     if (status != Status::done) return false;

@@ -33,10 +33,10 @@ void regrant(Object& object) {
 
 Status wait_for_turn(Object& object, Fiber* fiber, std::uint64_t self, bool writer, const Limit& limit) {
   if (object.owner.load(std::memory_order_relaxed) == self) {
-    fatal("%s locked again by its writer", describe(object).c_str());
+    waits_for_itself(object, "locked again by its writer");
   }
   if (writer && holds_shared(fiber, object)) {
-    fatal("%s locked for writing by somebody who holds it for reading", describe(object).c_str());
+    waits_for_itself(object, "locked for writing by somebody who holds it for reading");
   }
   Waiter waiter(fiber);
   waiter.writing = writer;
