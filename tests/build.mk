@@ -30,6 +30,15 @@ $(B)/obj/tests/%.o: tests/%.cpp | $(CONTRACT) $(BPF_SKEL)
 	$(CXX) $(CXXFLAGS) $(TEST_INC) -DFIBERPROF_BUILD_DIR='"$(abspath $(B))"' -DFIBERPROF_SOURCE_DIR='"$(CURDIR)"' \
 	    $(DEPFLAGS) -c $< -o $@
 
+# Programs that the deadlock detector is judged by: blocking bugs, and what must never be taken for one.
+GOKER_PROGRAMS := $(B)/tests/programs/goker
+$(B)/obj/tests/goker/kernels/%.o: tests/goker/kernels/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(USE_FIBERRT) -Itests $(DEPFLAGS) -c $< -o $@
+$(B)/tests/programs/goker: $(patsubst %.cpp,$(B)/obj/%.o,$(wildcard tests/goker/kernels/*.cpp)) $(B)/lib/libfiberrt.a
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -o $@ $^ -pthread
+
 define TEST_AREA
 $(B)/tests/$(1)_test: $(patsubst %.cpp,$(B)/obj/%.o,$(wildcard tests/$(1)/*.cpp)) \
     $(TEST_EXTRA_$(1)) $(if $(filter $(1),$(RUNTIME_AREAS)),$(B)/lib/libfiberrt.a,$(B)/lib/libfiberprof-tool.a)
@@ -41,7 +50,7 @@ TEST_EXTRA_kvd := $(filter-out %/main.o,$(KVD_OBJ))
 $(foreach area,$(TEST_AREAS),$(eval $(call TEST_AREA,$(area))))
 
 .PHONY: tests
-tests: all $(TEST_PROGRAMS) $(TEST_BINARIES)
+tests: all $(TEST_PROGRAMS) $(GOKER_PROGRAMS) $(TEST_BINARIES)
 -include $(shell find $(B)/obj/tests -name '*.d' 2>/dev/null)
 .PRECIOUS: $(B)/obj/tests/%.o $(B)/obj/tests/programs/%.o
 
