@@ -28,6 +28,10 @@ class View final : public RegistryView {
   Result<uint64_t> fibers(const std::function<void(const FiberInfo&)>& visit, uint64_t limit) override;
   Result<uint64_t> glance(const std::function<void(const FiberGlance&)>& visit, uint64_t limit) override;
   std::vector<uint64_t> stack(const FiberInfo& fiber, size_t max_frames) override;
+  std::vector<ArmInfo> arms(const FiberInfo& fiber) override;
+  std::optional<FiberInfo> again(const FiberInfo& fiber) override;
+  const RegistryLayout& layout() const override { return layout_; }
+  TargetMemory& memory() override { return *memory_; }
 
  private:
   tl::unexpected<Error> error(ReadStatus status) const;
@@ -164,6 +168,15 @@ FiberInfo View::fiber_of(const char* slot, uint64_t address) const {
   info.parent = number(FIBERPROF_FIELD_fiber_parent);
   info.name = layout_.text(slot, FIBERPROF_FIELD_fiber_name);
   info.slot = address;
+  info.shared_len = static_cast<uint32_t>(number(FIBERPROF_FIELD_fiber_shared_len));
+  const fiberprof_field shared = layout_.where(FIBERPROF_FIELD_fiber_shared);
+  std::memcpy(info.shared.data(), slot + shared.offset, std::min<size_t>(shared.size, sizeof info.shared));
+  if (info.state == FIBERPROF_FIBER_PARKED) {
+    info.deadline_ns = number(FIBERPROF_FIELD_fiber_deadline);
+    info.context = number(FIBERPROF_FIELD_fiber_context);
+    info.arms = number(FIBERPROF_FIELD_fiber_arms);
+    info.arms_len = static_cast<uint32_t>(number(FIBERPROF_FIELD_fiber_arms_len));
+  }
   if (info.state == FIBERPROF_FIBER_RUNNING || info.state == FIBERPROF_FIBER_BLOCKING) info.sp = 0;
   if (info.state != FIBERPROF_FIBER_PARKED) info.reason = 0;
   return info;
@@ -317,6 +330,30 @@ std::vector<uint64_t> View::stack(const FiberInfo& fiber, size_t max_frames) {
   const auto state = layout_.number(slot.data(), FIBERPROF_FIELD_fiber_state);
   if (state == FIBERPROF_FIBER_RUNNING || state == FIBERPROF_FIBER_BLOCKING) return {};
   return addresses;
+}
+
+std::vector<ArmInfo> View::arms(const FiberInfo& fiber) {
+  constexpr uint32_t kMaxArms = 65'536;
+  const size_t size = layout_.head.arm_size;
+  if (fiber.arms == 0 || fiber.arms_len == 0 || fiber.arms_len > kMaxArms) return {};
+  std::vector<char> bytes(size * fiber.arms_len);
+  if (memory_->read(fiber.arms, bytes) != ReadStatus::ok) return {};
+  std::vector<ArmInfo> arms(fiber.arms_len);
+  for (size_t i = 0; i < arms.size(); ++i) {
+    arms[i].resource = layout_.number(bytes.data() + i * size, FIBERPROF_FIELD_arm_resource);
+    arms[i].reason = static_cast<uint32_t>(layout_.number(bytes.data() + i * size, FIBERPROF_FIELD_arm_reason));
+  }
+  return arms;
+}
+
+std::optional<FiberInfo> View::again(const FiberInfo& fiber) {
+  std::vector<char> slot(layout_.head.fiber_size);
+  bool switching = false;
+  if (!read_stable(fiber.slot, slot, switching) || !is_live(slot.data())) return {};
+  FiberInfo info = fiber_of(slot.data(), fiber.slot);
+  if (info.id != fiber.id) return {};
+  if (switching) info.sp = 0;
+  return info;
 }
 
 }  // namespace

@@ -3,12 +3,17 @@
 // is hostile input: every count is bounded, every read may fail, torn entries are skipped and counted.
 #pragma once
 
+#include <fiberprof/registry.h>
+
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "process/registry_layout.h"
 #include "process/target_memory.h"
 #include "support/error.h"
 
@@ -23,7 +28,19 @@ struct FiberInfo {
   uint64_t slot = 0;  // address of its struct fiberprof_fiber
   uint32_t processor = 0, worker = 0;
   uint64_t stack_low = 0, stack_high = 0, entry = 0, creator_pc = 0, parent = 0;
+  uint64_t deadline_ns = 0;  // while parked: CLOCK_MONOTONIC, when the wait ends by itself; 0: never
+  uint64_t context = 0;      // while parked: address of the context whose cancellation ends the wait; 0: none
+  uint64_t arms = 0;         // select: address of its arms, see RegistryView::arms
+  uint32_t arms_len = 0;
+  uint32_t shared_len = 0;                              // how many times it holds a rwlock for reading
+  std::array<uint64_t, FIBERPROF_SHARED_MAX> shared{};  // addresses of those rwlocks; 0: none
   std::string name;
+};
+
+// One arm of a select that waits.
+struct ArmInfo {
+  uint64_t resource = 0;  // address of the channel; 0: the nil channel
+  uint32_t reason = 0;    // FIBERPROF_REASON_CHAN_SEND or CHAN_RECV
 };
 
 // What is enough to count fibers by what they do.
@@ -70,6 +87,14 @@ class RegistryView {
   // Return addresses of a fiber that is off its processor, innermost first, by frame pointers from its saved sp.
   // Empty when it ran meanwhile.
   virtual std::vector<uint64_t> stack(const FiberInfo& fiber, size_t max_frames = 128) = 0;
+  // The arms of a fiber's select, in order; empty when they cannot be read, or there are none. As torn as any read of a
+  // fiber that may run: believe them only if its `switches` are the same afterwards.
+  virtual std::vector<ArmInfo> arms(const FiberInfo& fiber) = 0;
+  // One fiber again, by FiberInfo::slot; nothing if that slot now holds another or none, or is being rewritten.
+  virtual std::optional<FiberInfo> again(const FiberInfo& fiber) = 0;
+  // How the target describes its structures, as last read; and its memory. Both live as long as the view.
+  virtual const RegistryLayout& layout() const = 0;
+  virtual TargetMemory& memory() = 0;
 };
 
 }  // namespace fiberprof
