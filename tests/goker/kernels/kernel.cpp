@@ -46,6 +46,13 @@ const std::vector<Kernel>& kernels() {
 Mode mode() { return mode_now.load(std::memory_order_relaxed); }
 void set_mode(Mode mode) { mode_now.store(mode, std::memory_order_relaxed); }
 
+bool chance(unsigned so_many, unsigned all) { return mode() == Mode::forced || random() % all < so_many; }
+
+[[gnu::noinline]] void scrub_stack() {
+  volatile char unused[16 * 1024];
+  for (volatile char& byte : unused) byte = 0;
+}
+
 void jitter() {
   const std::uint64_t draw = random();
   switch (draw % 8) {

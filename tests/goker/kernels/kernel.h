@@ -30,7 +30,8 @@ struct Kernel {
   const char* blocked;  // names of the fibers that wait for ever, sorted, joined by commas
   const char* certain;  // those among them for whom identity is evidence enough, without reachability
   void (*body)(bool fixed);
-  const char* alive = "";  // of fibers that live on for long with nothing wrong with them
+  const char* alive = "";  // name of fibers that live on for long with nothing wrong with them
+  bool variant = false;    // of another one: not one of the catalogue's 45
 };
 
 // In the order of the catalogue.
@@ -42,6 +43,13 @@ struct Registration {
 
 Mode mode();
 void set_mode(Mode mode);
+
+// Whether something that happens in `so_many` of `all` cases does. Forced: it does.
+bool chance(unsigned so_many, unsigned all);
+
+// Overwrites what calls have left on the stack below the caller's frame: addresses that the caller does not know any
+// more, which would let a conservative reader believe that it can still get at them.
+void scrub_stack();
 
 // Lets others go first, at random, for none, some or much time.
 void jitter();

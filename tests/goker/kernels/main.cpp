@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// goker --list | NAME | NAME --unforced | NAME --fixed [--rounds N]
+// goker --list | --variants | NAME | NAME --unforced | NAME --fixed [--rounds N]
 //
 // Real blocking bugs, each under a live supervisor. --list prints for each, separated by tabs: name, class, proof, the
 // grade of verdict to expect, the fibers that are blocked for ever, and those among them whom identity alone proves.
+// --variants: the same for what is close to one of the 45, but another case.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -13,12 +14,13 @@
 namespace {
 
 int usage() {
-  std::fputs("usage: goker --list | NAME [--unforced | --fixed [--rounds N]]\n", stderr);
+  std::fputs("usage: goker --list | --variants | NAME [--unforced | --fixed [--rounds N]]\n", stderr);
   return 2;
 }
 
-int list() {
+int list(bool variants) {
   for (const goker::Kernel& kernel : goker::kernels()) {
+    if (kernel.variant != variants) continue;
     const bool certain = std::strcmp(kernel.blocked, kernel.certain) == 0;
     std::printf("%s\t%s\t%s\t%s\t%s\t%s\n", kernel.name, kernel.kind, kernel.proof, certain ? "certain" : "proved",
                 kernel.blocked, kernel.certain);
@@ -40,7 +42,7 @@ int main(int count, char** arguments) {
   long rounds = 50;
   if (count < 2) return usage();
   const std::string_view name = arguments[1];
-  if (name == "--list") return list();
+  if (name == "--list" || name == "--variants") return list(name == "--variants");
   for (int i = 2; i < count; ++i) {
     const std::string_view word = arguments[i];
     if (word == "--unforced") {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Locks taken in different orders.
+#include <map>
+#include <string>
+
 #include "goker/kernels/kernel.h"
 
 namespace goker {
@@ -88,6 +91,136 @@ void hugo_5379(bool fixed) {
   rendered.wait();
 }
 const Registration r5379({"hugo_5379", "resource", "id", "A,B,C,M", "A,B,C", hugo_5379});
+
+// Locking a key waits for the key's own mutex with the table locked; unlocking one looks it up in the table first.
+void hugo_3251(bool fixed) {
+  struct Nonces {
+    fiber::RwLock table;
+    std::map<std::string, std::unique_ptr<fiber::Mutex>> keys;
+    std::atomic<bool> held{false}, wanted{false};
+
+    void lock(const std::string& key, bool unlocks_first) {
+      table.lock();
+      auto& mutex = keys[key];
+      if (mutex == nullptr) mutex = std::make_unique<fiber::Mutex>();
+      fiber::Mutex& found = *mutex;
+      if (held) wanted = true;
+      if (unlocks_first) table.unlock();
+      found.lock();
+      if (!unlocks_first) table.unlock();
+    }
+    void unlock(const std::string& key, bool unlocks_first) {
+      table.lock_shared();
+      fiber::Mutex& mutex = *keys.at(key);
+      if (unlocks_first) table.unlock_shared();
+      mutex.unlock();
+      if (!unlocks_first) table.unlock_shared();
+    }
+  };
+  auto nonces = std::make_shared<Nonces>();
+  fiber::WaitGroup group;
+  for (const char* name : {"A", "B", "C", "D"}) {
+    group.add();
+    fiber::go({.name = name}, [fixed, nonces, &group, role = *name] {
+      if (role != 'A') until([&] { return role == 'B' ? nonces->held.load() : nonces->wanted.load(); });
+      for (int round = 0; round < 10; ++round) {
+        nonces->lock("key", fixed);
+        nonces->held = true;
+        until([&] { return nonces->wanted.load(); });
+        nonces->unlock("key", fixed);
+      }
+      group.done();
+    });
+  }
+  group.wait();
+}
+const Registration r3251({"hugo_3251", "resource", "id", "A,B,C,D,M", "A,B,C,D", hugo_3251});
+
+// A hook under lock W gives back lock C, which was taken before W; another hook under W takes C.
+void kubernetes_13135(bool fixed) {
+  struct Cacher {
+    fiber::Mutex ready;   // C
+    fiber::RwLock watch;  // W
+    fiber::Once first;
+    fiber::WaitGroup initialized{1};
+    fiber::Channel<Nothing> stop;
+    std::atomic<bool> begun{false}, second_round{false}, event{false};
+
+    bool stopped() {
+      bool is = false;
+      fiber::select(fiber::on_receive(stop, [&](auto) { is = true; }), fiber::otherwise([] {}));
+      return is;
+    }
+    void on_replace() {
+      first.call([this] {
+        begun = true;
+        initialized.done();
+      });
+      ready.unlock();
+    }
+    void list_and_watch(bool in_order) {
+      if (in_order) watch.lock();
+      ready.lock();
+      if (begun) {
+        second_round = true;
+        until([this] { return event.load(); });
+      }
+      if (!in_order) watch.lock();
+      on_replace();
+      watch.unlock();
+    }
+    void on_event() {
+      std::lock_guard guard(watch);
+      event = true;
+      until([this] { return second_round.load(); });
+      std::lock_guard ready_guard(ready);
+    }
+  };
+  auto cacher = std::make_shared<Cacher>();
+  fiber::go({.name = "A"}, [fixed, cacher] {
+    while (!cacher->stopped()) {
+      cacher->list_and_watch(fixed);
+      fiber::yield();
+    }
+  });
+  cacher->initialized.wait();
+  fiber::go({.name = "B"}, [cacher] { cacher->on_event(); });
+  fiber::go({.name = "S"}, [cacher] {
+    until([&] { return cacher->second_round && cacher->event; });
+    cacher->stop.close();
+  });
+}
+const Registration r13135({"kubernetes_13135", "resource", "id", "A,B", "A,B", kubernetes_13135});
+
+// Deleting a device gives back the set's lock for a moment, and asks for it again with the device's lock held.
+void moby_4951(bool fixed) {
+  struct Devices {
+    fiber::Mutex set;
+    fiber::Mutex device;
+    std::atomic<bool> deleting{false}, again{false};
+
+    void remove(bool in_order) {
+      set.lock();
+      if (deleting) again = true;
+      if (in_order) set.unlock();
+      device.lock();
+      if (!in_order) set.unlock();
+      deleting = true;
+      fiber::sleep_for(std::chrono::microseconds(20));
+      until([this] { return again.load(); });
+      set.lock();
+      set.unlock();
+      device.unlock();
+    }
+  };
+  auto devices = std::make_shared<Devices>();
+  fiber::go({.name = "A"}, [fixed, devices] { devices->remove(fixed); });
+  fiber::go({.name = "B"}, [fixed, devices] {
+    until([&] { return devices->deleting.load(); });
+    devices->remove(fixed);
+  });
+}
+const Registration r4951({"moby_4951", "resource", "id", "A,B", "A,B", moby_4951});
 
 }  // namespace
 

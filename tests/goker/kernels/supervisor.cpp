@@ -31,13 +31,6 @@ struct Seen {
   bool waits_for_ever() const { return state == FIBERPROF_FIBER_PARKED && !ends_by_itself; }
 };
 
-// Overwrites what calls have left on the stack below the caller's frame: addresses of the kernel's stacks, say, which
-// would let a conservative reader believe that this fiber can still get at them.
-[[gnu::noinline]] void scrub_stack() {
-  volatile char unused[16 * 1024];
-  for (volatile char& byte : unused) byte = 0;
-}
-
 Seen look_at(std::uint64_t at) {
   Seen seen{};
   seen.id = OBSERVE(at, fiber, id);
