@@ -23,3 +23,12 @@ PROCESS_FIXTURES := $(addprefix $(FIX)/,fiber_target fiber_target_no_pie fiber_t
     fiber_target_shared plain)
 $(B)/tests/process_test $(B)/tests/elf_test: | $(PROCESS_FIXTURES)
 $(B)/tests/process_test: | $(B)/bin/fiberprof
+
+# A program on the runtime in the ways programs are linked, for core files.
+$(FIX)/parked_no_pie: tests/programs/parked.cpp $(B)/lib/libfiberrt.a
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(USE_FIBERRT) $(LDFLAGS) -no-pie -fno-pie -o $@ $< $(LINK_FIBERRT)
+$(FIX)/parked_shared: tests/programs/parked.cpp $(B)/lib/libfiberrt.so
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(USE_FIBERRT) $(LDFLAGS) -o $@ $< $(B)/lib/libfiberrt.so -Wl,-rpath,$(abspath $(B)/lib) -pthread
+$(B)/tests/process_test: | $(FIX)/parked_no_pie $(FIX)/parked_shared $(B)/tests/programs/parked $(B)/tests/programs/rounds

@@ -40,17 +40,18 @@ std::string unescape(std::string_view path) {
   return out;
 }
 
-// Opens for reading only what is a regular file with this inode: looking first keeps devices and fifos, to which a
-// hostile path may lead, from being opened at all.
+}  // namespace
+
 UniqueFd open_regular(const std::string& path, uint64_t inode) {
   const UniqueFd handle(::open(path.c_str(), O_PATH | O_CLOEXEC));
   struct stat info {};
-  if (!handle || fstat(handle.get(), &info) != 0 || !S_ISREG(info.st_mode)) return {};
-  if (inode != 0 && info.st_ino != inode) return {};
+  if (!handle || fstat(handle.get(), &info) != 0) return {};
+  if (!S_ISREG(info.st_mode) || (inode != 0 && info.st_ino != inode)) {
+    errno = ENOENT;
+    return {};
+  }
   return UniqueFd(::open(("/proc/self/fd/" + std::to_string(handle.get())).c_str(), O_RDONLY | O_CLOEXEC));
 }
-
-}  // namespace
 
 std::optional<Mapping> parse_mapping(std::string_view line) {
   // 7f0000000000-7f0000001000 r-xp 00001000 fe:01 1234      /usr/lib/libx.so (deleted)

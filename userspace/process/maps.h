@@ -40,4 +40,8 @@ struct MappedFile {
 };
 Result<MappedFile> open_mapped_file(uint32_t pid, const Mapping& mapping);
 
+// Opens for reading only what is a regular file, with this inode (0: any): looking first keeps devices and fifos, to
+// which a hostile path may lead, from being opened at all. Else none, and errno.
+UniqueFd open_regular(const std::string& path, uint64_t inode = 0);
+
 }  // namespace fiberprof

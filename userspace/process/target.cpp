@@ -32,20 +32,6 @@ std::string executable_name(uint32_t pid) {
   return name;
 }
 
-// Where the mapping puts link-time address 0. The mapping begins on a page boundary, so the segment it comes from is
-// found by page-rounded offsets.
-std::optional<uint64_t> bias_of(const Mapping& mapping, const std::vector<ElfSegment>& segments) {
-  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  for (const ElfSegment& segment : segments) {
-    const uint64_t first = segment.offset & ~(page - 1);
-    if (segment.executable != mapping.executable || mapping.offset < first ||
-        mapping.offset >= segment.offset + segment.file_size)
-      continue;
-    return mapping.start - mapping.offset - (segment.vaddr - segment.offset);
-  }
-  return std::nullopt;
-}
-
 std::string candidates_text(const std::vector<FiberProcess>& processes) {
   std::string text;
   size_t shown = 0;
@@ -57,6 +43,19 @@ std::string candidates_text(const std::vector<FiberProcess>& processes) {
 }
 
 }  // namespace
+
+// The mapping begins on a page boundary, so the segment it comes from is found by page-rounded offsets.
+std::optional<uint64_t> load_bias_of(const Mapping& mapping, const std::vector<ElfSegment>& segments) {
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  for (const ElfSegment& segment : segments) {
+    const uint64_t first = segment.offset & ~(page - 1);
+    if (segment.executable != mapping.executable || mapping.offset < first ||
+        mapping.offset >= segment.offset + segment.file_size)
+      continue;
+    return mapping.start - mapping.offset - (segment.vaddr - segment.offset);
+  }
+  return std::nullopt;
+}
 
 std::string process_name(uint32_t pid) {
   // Not by read_proc_file, whose errors ask for the name.
@@ -132,7 +131,7 @@ Result<FiberProcess> FiberFinder::find_in(uint32_t pid, const std::vector<Mappin
     process.binary = binary;
     process.binary_path = mapping.path;
     process.file = (*known)->file;
-    if (const auto bias = bias_of(mapping, binary.segments)) {
+    if (const auto bias = load_bias_of(mapping, binary.segments)) {
       process.load_bias = *bias;
       if (binary.registry) process.registry_address = *bias + *binary.registry;
     }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -60,6 +61,9 @@ class FiberFinder {
   uint64_t generation_ = 0;
   std::map<std::pair<uint64_t, uint64_t>, Known> known_;  // by device and inode
 };
+
+// Where a mapping of code puts link-time address 0 of the binary with these segments; nothing when it is not of it.
+std::optional<uint64_t> load_bias_of(const Mapping& mapping, const std::vector<ElfSegment>& segments);
 
 // comm of a process, or empty.
 std::string process_name(uint32_t pid);
