@@ -38,6 +38,7 @@ $(B)/obj/tests/goker/kernels/%.o: tests/goker/kernels/%.cpp
 $(B)/tests/programs/goker: $(patsubst %.cpp,$(B)/obj/%.o,$(wildcard tests/goker/kernels/*.cpp)) $(B)/lib/libfiberrt.a
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^ -pthread
+$(B)/tests/goker_test: | $(GOKER_PROGRAMS)
 
 define TEST_AREA
 $(B)/tests/$(1)_test: $(patsubst %.cpp,$(B)/obj/%.o,$(wildcard tests/$(1)/*.cpp)) \

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Real blocking bugs: each kernel reaches its end state, in which exactly the expected fibers wait for ever, and its
+// repair ends.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "process/child.h"
+#include "support/command.h"
+
+namespace {
+
+const std::string kGoker = FIBERPROF_BUILD_DIR "/tests/programs/goker";
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
+  return parts;
+}
+
+// A line of `goker --list`.
+struct Kernel {
+  std::string name, kind, proof, grade;
+  std::vector<std::string> blocked, certain;  // names of fibers
+};
+
+std::map<std::string, Kernel> listed(const std::string& option) {
+  std::map<std::string, Kernel> kernels;
+  for (const std::string& line : split(run_command(kGoker + " " + option).output, '\n')) {
+    std::vector<std::string> columns = split(line, '\t');
+    columns.resize(6);
+    kernels[columns[0]] = {
+        columns[0], columns[1], columns[2], columns[3], split(columns[4], ','), split(columns[5], ',')};
+  }
+  return kernels;
+}
+
+// The catalogue: how many fibers wait for ever, as described there; of hugo_3251, for four fibers.
+struct Entry {
+  const char* name;
+  const char* kind;
+  std::size_t blocked;
+};
+constexpr Entry kCatalogue[] = {
+    {"cockroach_10214", "resource", 2},
+    {"cockroach_3710", "resource", 2},
+    {"cockroach_584", "resource", 1},
+    {"cockroach_6181", "resource", 4},
+    {"cockroach_9935", "resource", 1},
+    {"etcd_5509", "resource", 1},
+    {"etcd_6708", "resource", 1},
+    {"grpc_795", "resource", 2},
+    {"hugo_3251", "resource", 5},
+    {"hugo_5379", "resource", 4},
+    {"kubernetes_13135", "resource", 2},
+    {"kubernetes_58107", "resource", 3},
+    {"moby_17176", "resource", 1},
+    {"moby_4951", "resource", 2},
+    {"moby_7559", "resource", 1},
+    {"cockroach_13197", "communication", 1},
+    {"cockroach_13755", "communication", 1},
+    {"cockroach_18101", "communication", 1},
+    {"cockroach_24808", "communication", 1},
+    {"cockroach_25456", "communication", 1},
+    {"cockroach_35931", "communication", 1},
+    {"grpc_1275", "communication", 1},
+    {"grpc_1424", "communication", 1},
+    {"grpc_660", "communication", 1},
+    {"grpc_862", "communication", 1},
+    {"istio_17860", "communication", 1},
+    {"kubernetes_11298", "communication", 3},
+    {"kubernetes_38669", "communication", 1},
+    {"kubernetes_5316", "communication", 1},
+    {"kubernetes_70277", "communication", 1},
+    {"moby_30408", "communication", 2},
+    {"moby_33293", "communication", 1},
+    {"moby_33781", "communication", 1},
+    {"moby_4395", "communication", 1},
+    {"cockroach_1055", "mixed", 5},
+    {"etcd_6873", "mixed", 2},
+    {"etcd_7443", "mixed", 4},
+    {"etcd_7492", "mixed", 3},
+    {"grpc_1460", "mixed", 2},
+    {"istio_16224", "mixed", 2},
+    {"kubernetes_10182", "mixed", 2},
+    {"kubernetes_1321", "mixed", 2},
+    {"kubernetes_26980", "mixed", 3},
+    {"moby_25384", "mixed", 1},
+    {"moby_28462", "mixed", 2},
+};
+static_assert(std::size(kCatalogue) == 45);
+
+std::string name_of(const testing::TestParamInfo<Entry>& info) { return info.param.name; }
+
+// What the deadlock detector says of a process in which that kernel has struck. The place for its verdicts.
+void check_verdict([[maybe_unused]] uint32_t pid, [[maybe_unused]] const Kernel& kernel) {}
+
+void strikes(const Kernel& kernel) {
+  fiberprof::test::Child child({kGoker, kernel.name});
+  ASSERT_EQ(child.line, "ready");
+  check_verdict(child.pid(), kernel);
+  const int status = child.end();
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+
+void repair_ends(const Kernel& kernel) {
+  const CommandResult result = run_command(kGoker + " " + kernel.name + " --fixed");
+  EXPECT_EQ(result.output, "done\n");
+  EXPECT_EQ(result.status, 0);
+}
+
+TEST(GokerList, IsTheCatalogue) {
+  const auto kernels = listed("--list");
+  EXPECT_EQ(kernels.size(), std::size(kCatalogue));
+  for (const Entry& entry : kCatalogue) {
+    ASSERT_TRUE(kernels.contains(entry.name)) << entry.name;
+    const Kernel& kernel = kernels.at(entry.name);
+    EXPECT_EQ(kernel.kind, entry.kind) << entry.name;
+    EXPECT_EQ(kernel.blocked.size(), entry.blocked) << entry.name;
+    EXPECT_EQ(kernel.grade, kernel.certain == kernel.blocked ? "certain" : "proved") << entry.name;
+  }
+}
+
+class Goker : public testing::TestWithParam<Entry> {};
+INSTANTIATE_TEST_SUITE_P(Kernels, Goker, testing::ValuesIn(kCatalogue), name_of);
+
+TEST_P(Goker, StrikesAndIsFound) { strikes(listed("--list").at(GetParam().name)); }
+
+TEST_P(Goker, RepairedEnds) { repair_ends(listed("--list").at(GetParam().name)); }
+
+TEST(GokerVariants, StrikeAndEndRepaired) {
+  const auto variants = listed("--variants");
+  EXPECT_EQ(variants.size(), 2u);
+  for (const auto& [name, kernel] : variants) {
+    SCOPED_TRACE(name);
+    strikes(kernel);
+    repair_ends(kernel);
+  }
+}
+
+}  // namespace
