@@ -31,13 +31,16 @@ $(B)/obj/tests/%.o: tests/%.cpp | $(CONTRACT) $(BPF_SKEL)
 	    $(DEPFLAGS) -c $< -o $@
 
 # Programs that the deadlock detector is judged by: blocking bugs, and what must never be taken for one.
-GOKER_PROGRAMS := $(B)/tests/programs/goker
-$(B)/obj/tests/goker/kernels/%.o: tests/goker/kernels/%.cpp
+GOKER_PROGRAMS := $(B)/tests/programs/goker $(B)/tests/programs/healthy
+GOKER_OBJ       = $(patsubst %.cpp,$(B)/obj/%.o,$(wildcard tests/goker/$(1)/*.cpp))
+$(call GOKER_OBJ,*): $(B)/obj/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(USE_FIBERRT) -Itests $(DEPFLAGS) -c $< -o $@
-$(B)/tests/programs/goker: $(patsubst %.cpp,$(B)/obj/%.o,$(wildcard tests/goker/kernels/*.cpp)) $(B)/lib/libfiberrt.a
+$(B)/tests/programs/goker: $(call GOKER_OBJ,kernels)
+$(B)/tests/programs/healthy: $(call GOKER_OBJ,healthy)
+$(GOKER_PROGRAMS): $(B)/lib/libfiberrt.a
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -o $@ $^ -pthread
+	$(CXX) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LINK_FIBERRT)
 $(B)/tests/goker_test: | $(GOKER_PROGRAMS)
 
 define TEST_AREA
