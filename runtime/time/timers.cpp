@@ -40,6 +40,8 @@ void TimerHeap::sift_down(std::size_t position) {
 void TimerHeap::remove(std::size_t position) {
   Timer* removed = heap_[position].timer;
   const Entry last = heap_.back();
+  // Not left behind for those who look for pointers to stacks. (A plain store before the end of a life is no store.)
+  __atomic_store_n(&heap_.back().timer, nullptr, __ATOMIC_RELAXED);
   heap_.pop_back();
   if (removed != last.timer) {
     place(position, last);
