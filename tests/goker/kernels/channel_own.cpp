@@ -17,7 +17,11 @@ fiber::Receiver<Nothing> poller(fiber::Receiver<Nothing> stop) {
     const fiber::Ticker ticker(1ms);
     const fiber::Timer limit(20s);
     for (bool goes_on = true; goes_on;) {
-      fiber::select(fiber::on_receive(ticker.channel(), [&](auto) { ticks.try_send(Nothing{}); }),
+      fiber::select(fiber::on_receive(ticker.channel(),
+                                      [&](auto) {
+                                        ticks.try_send(Nothing{});
+                                        scrub_stack();  // of the frame of whoever was waiting for it
+                                      }),
                     fiber::on_receive(limit.channel(), [&](auto) { goes_on = false; }),
                     fiber::on_receive(stop, [&](auto) { goes_on = false; }));
     }

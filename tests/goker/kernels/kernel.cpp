@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 
 namespace goker {
@@ -15,7 +16,12 @@ std::vector<Kernel>& registered() {
 }
 
 std::atomic<Mode> mode_now{Mode::forced};
-std::atomic<std::uint64_t> drawn{0};
+// With a seed for the scheduler, what is random here depends on it, too.
+std::uint64_t seed() {
+  const char* text = std::getenv("FIBER_SCHED_SEED");
+  return text == nullptr ? 0 : std::strtoull(text, nullptr, 10);
+}
+std::atomic<std::uint64_t> drawn{seed() * 0x2545f4914f6cdd1d};
 
 // splitmix64
 std::uint64_t random() {

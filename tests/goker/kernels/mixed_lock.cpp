@@ -42,7 +42,7 @@ void etcd_7492(bool fixed) {
     fiber::RwLock lock;
     fiber::Channel<int> additions{1};
     fiber::Channel<fiber::Sender<Nothing>> stops;
-    fiber::Ticker ticker{std::chrono::microseconds(50)};
+    fiber::Ticker ticker{std::chrono::microseconds(mode() == Mode::forced ? 1000 : 5)};
     std::vector<int> tokens;
     std::atomic<int> kept{0}, added{0};
 
