@@ -112,7 +112,7 @@ void istio_17860(bool fixed) {
   until([&] { return agent->over.load(); });
   source.cancel();
 }
-const Registration r17860({"istio_17860", "communication", "reach", "R", "", istio_17860});
+const Registration r17860({"istio_17860", "communication", "reach", "R", "", istio_17860, 56});
 
 // The work takes longer than anybody waits for its result.
 void kubernetes_5316(bool fixed) {
@@ -193,7 +193,7 @@ fiber::Receiver<int> copy_container(bool fixed) {
 void moby_33293(bool fixed) {
   fiber::go({.name = "A"}, [fixed] { copy_container(fixed).receive(); });
 }
-const Registration r33293({"moby_33293", "communication", "reach", "A", "", moby_33293});
+const Registration r33293({"moby_33293", "communication", "reach", "A", "", moby_33293, 92});
 
 }  // namespace
 

@@ -46,7 +46,7 @@ void kubernetes_70277(bool fixed) {
   stop.receive();
   if (!fixed) stop.close();
 }
-const Registration r70277({"kubernetes_70277", "communication", "reach", "M", "", kubernetes_70277, "A"});
+const Registration r70277({"kubernetes_70277", "communication", "reach", "M", "", kubernetes_70277, 200, "A"});
 
 // The second token is sent before the worker that would take it is started.
 void cockroach_24808(bool fixed) {

@@ -75,7 +75,7 @@ void kubernetes_11298(bool fixed) {
   });
   watcher.join();
 }
-const Registration r11298({"kubernetes_11298", "communication", "reach", "A,M,W", "", kubernetes_11298});
+const Registration r11298({"kubernetes_11298", "communication", "reach", "A,M,W", "", kubernetes_11298, 14});
 
 // A failed activation stores its error; who waits looks for the manifest only, and nobody signals.
 void moby_30408(bool fixed) {

@@ -150,7 +150,7 @@ void moby_33781(bool fixed) {
     monitor->stop.send(Nothing{});
   });
 }
-const Registration r33781({"moby_33781", "communication", "reach", "P", "", moby_33781});
+const Registration r33781({"moby_33781", "communication", "reach", "P", "", moby_33781, 46});
 
 }  // namespace
 

@@ -122,7 +122,7 @@ void etcd_7443(bool fixed) {
   });
   client->balancer.over.receive();
 }
-const Registration r7443({"etcd_7443", "mixed", "reach+id", "B,C,M,W", "", etcd_7443});
+const Registration r7443({"etcd_7443", "mixed", "reach+id", "B,C,M,W", "", etcd_7443, 0});
 
 }  // namespace
 

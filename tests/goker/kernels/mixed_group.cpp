@@ -57,7 +57,7 @@ void cockroach_1055(bool fixed) {
   });
   all->done.receive();
 }
-const Registration r1055({"cockroach_1055", "mixed", "reach", "A1,A2,A3,B,M", "", cockroach_1055});
+const Registration r1055({"cockroach_1055", "mixed", "reach", "A1,A2,A3,B,M", "", cockroach_1055, 193});
 
 // Waits for both plugins before the second is started.
 void moby_25384(bool fixed) {
@@ -84,7 +84,7 @@ void moby_25384_tokens(bool fixed) {
     group->wait();
   });
 }
-const Registration r25384b({"moby_25384_tokens", "mixed", "reach", "A", "", moby_25384_tokens, "", true});
+const Registration r25384b({"moby_25384_tokens", "mixed", "reach", "A", "", moby_25384_tokens, 200, "", true});
 
 }  // namespace
 

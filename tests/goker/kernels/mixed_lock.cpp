@@ -34,7 +34,7 @@ void etcd_6873(bool fixed) {
   broadcasts->updates.send(1);
   fiber::go({.name = "B"}, [fixed, broadcasts] { broadcasts->stop(fixed); });
 }
-const Registration r6873({"etcd_6873", "mixed", "reach+id", "A,B", "", etcd_6873});
+const Registration r6873({"etcd_6873", "mixed", "reach+id", "A,B", "", etcd_6873, 107});
 
 // Tokens are sent with the lock held that the keeper, who takes them, needs at its ticks.
 void etcd_7492(bool fixed) {
@@ -94,7 +94,7 @@ void etcd_7492(bool fixed) {
   all.wait();
   keeper->stop();
 }
-const Registration r7492({"etcd_7492", "mixed", "reach+id", "A3,K,M", "", etcd_7492});
+const Registration r7492({"etcd_7492", "mixed", "reach+id", "A3,K,M", "", etcd_7492, 25});
 
 // A dormant keepalive waits to be awakened with the mutex that whoever would awaken it asks for first.
 void grpc_1460(bool fixed) {
@@ -121,7 +121,7 @@ void grpc_1460(bool fixed) {
   fiber::go({.name = "A"}, [fixed, transport] { transport->keep_alive(fixed); });
   fiber::go({.name = "B"}, [transport] { transport->new_stream(); });
 }
-const Registration r1460({"grpc_1460", "mixed", "reach+id", "A,B", "", grpc_1460});
+const Registration r1460({"grpc_1460", "mixed", "reach+id", "A,B", "", grpc_1460, 127});
 
 // The handler of an event reports with the mutex held; who waits for reports asks for the mutex before.
 void istio_16224(bool fixed) {
@@ -153,7 +153,7 @@ void istio_16224(bool fixed) {
   controller->done.receive();
   controller->stop.close();
 }
-const Registration r16224({"istio_16224", "mixed", "reach+id", "A,M", "", istio_16224});
+const Registration r16224({"istio_16224", "mixed", "reach+id", "A,M", "", istio_16224, 152});
 
 // Distributing an event waits, with two mutexes, for a watcher that asks for one of them to stop.
 void kubernetes_1321(bool fixed) {
@@ -194,7 +194,7 @@ void kubernetes_1321(bool fixed) {
     mux->incoming.close();
   });
 }
-const Registration r1321({"kubernetes_1321", "mixed", "reach+id", "A,B", "", kubernetes_1321});
+const Registration r1321({"kubernetes_1321", "mixed", "reach+id", "A,B", "", kubernetes_1321, 12});
 
 // Setters send with the lock held that the receiver asks for after each value.
 void kubernetes_10182(bool fixed) {
@@ -225,7 +225,7 @@ void kubernetes_10182(bool fixed) {
     manager->set(fixed);
   });
 }
-const Registration r10182({"kubernetes_10182", "mixed", "reach+id", "A,C", "", kubernetes_10182});
+const Registration r10182({"kubernetes_10182", "mixed", "reach+id", "A,C", "", kubernetes_10182, 67});
 
 // A waits to be stopped with the lock that B needs before it ends, for which M waits before it stops A. (The original's
 // lock is a reader-writer lock, which conditions here do not work with, and M unlocks what B locked; here B does.)
@@ -256,7 +256,7 @@ void kubernetes_26980(bool fixed) {
   listener->result.receive();
   listener->stop.close();
 }
-const Registration r26980({"kubernetes_26980", "mixed", "reach+id", "A,B,M", "", kubernetes_26980});
+const Registration r26980({"kubernetes_26980", "mixed", "reach+id", "A,B,M", "", kubernetes_26980, 109});
 
 // The monitor has just found that it is not stopped, and asks for the lock with which it is being stopped.
 void moby_28462(bool fixed) {
@@ -284,7 +284,7 @@ void moby_28462(bool fixed) {
   fiber::go({.name = "A"}, [container] { container->monitor(); });
   fiber::go({.name = "B"}, [fixed, container] { container->shut_down(fixed); });
 }
-const Registration r28462({"moby_28462", "mixed", "reach+id", "A,B", "", moby_28462});
+const Registration r28462({"moby_28462", "mixed", "reach+id", "A,B", "", moby_28462, 45});
 
 }  // namespace
 

@@ -48,7 +48,7 @@ void cockroach_10214(bool fixed) {
   fiber::go({.name = "A"}, [fixed, store] { store->send_beats(fixed); });
   fiber::go({.name = "B"}, [store] { store->tick(store->replicas[0]); });
 }
-const Registration r10214({"cockroach_10214", "resource", "id", "A,B", "A,B", cockroach_10214});
+const Registration r10214({"cockroach_10214", "resource", "id", "A,B", "A,B", cockroach_10214, 21});
 
 // Counting words runs a once that waits a millisecond for a renderer; the renderer holds the content's mutex and counts
 // words of the same page; a second once locks the content's mutex.
@@ -190,7 +190,7 @@ void kubernetes_13135(bool fixed) {
     cacher->stop.close();
   });
 }
-const Registration r13135({"kubernetes_13135", "resource", "id", "A,B", "A,B", kubernetes_13135});
+const Registration r13135({"kubernetes_13135", "resource", "id", "A,B", "A,B", kubernetes_13135, 24});
 
 // Deleting a device gives back the set's lock for a moment, and asks for it again with the device's lock held.
 void moby_4951(bool fixed) {

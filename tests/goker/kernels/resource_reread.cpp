@@ -40,7 +40,7 @@ void cockroach_3710(bool fixed) {
   fiber::go({.name = "A"}, [fixed, store] { store->force_scan(!fixed); });
   fiber::go({.name = "B"}, [store] { fiber::go({.name = "C"}, [store] { store->process_raft(); }); });
 }
-const Registration r3710({"cockroach_3710", "resource", "id", "A,C", "A,C", cockroach_3710});
+const Registration r3710({"cockroach_3710", "resource", "id", "A,C", "A,C", cockroach_3710, 40});
 
 // Printing the cache under its read lock reads it again.
 void cockroach_6181(bool fixed) {
@@ -78,7 +78,7 @@ void cockroach_6181(bool fixed) {
     all.wait();
   });
 }
-const Registration r6181({"cockroach_6181", "resource", "id", "A,B,C,P", "A,B,C", cockroach_6181});
+const Registration r6181({"cockroach_6181", "resource", "id", "A,B,C,P", "A,B,C", cockroach_6181, 20});
 
 // Workers wait on their queue's condition with a read lock that a writer wants; other workers are behind that one.
 void kubernetes_58107(bool fixed) {
@@ -139,7 +139,7 @@ void kubernetes_58107(bool fixed) {
   });
   controller->signal(fixed);
 }
-const Registration r58107({"kubernetes_58107", "resource", "reach+id", "A,B,C", "", kubernetes_58107});
+const Registration r58107({"kubernetes_58107", "resource", "reach+id", "A,B,C", "", kubernetes_58107, 3});
 
 }  // namespace
 

@@ -58,7 +58,7 @@ void cockroach_9935(bool fixed) {
   };
   fiber::go({.name = "A"}, [fixed, logger = std::make_shared<Logger>()] { logger->output(fixed); });
 }
-const Registration r9935({"cockroach_9935", "resource", "id", "A", "A", cockroach_9935});
+const Registration r9935({"cockroach_9935", "resource", "id", "A", "A", cockroach_9935, 146});
 
 // A request that finds the client closed returns with its read lock. Close asks for the write lock twice.
 void etcd_5509(bool fixed) {
@@ -96,7 +96,7 @@ void etcd_5509(bool fixed) {
   client->close();
   client->done.receive();
 }
-const Registration r5509({"etcd_5509", "resource", "orphan", "M", "M", etcd_5509});
+const Registration r5509({"etcd_5509", "resource", "orphan", "M", "M", etcd_5509, 52});
 
 // Under the write lock, deep down, a read lock of the same lock is asked for.
 void etcd_6708(bool fixed) {
@@ -147,7 +147,7 @@ void grpc_795(bool fixed) {
   fiber::go({.name = "A"}, [server] { server->serve(); });
   for (int i = 0; i < 3; ++i) server->graceful_stop(fixed);
 }
-const Registration r795({"grpc_795", "resource", "id", "A,M", "A,M", grpc_795});
+const Registration r795({"grpc_795", "resource", "id", "A,M", "A,M", grpc_795, 159});
 
 // A connection that cannot be opened begins the next round with the mutex still locked.
 void moby_7559(bool fixed) {
@@ -206,7 +206,7 @@ void moby_17176_alive(bool fixed) {
   scrub_stack();
   if (!fixed) fiber::sleep_for(std::chrono::hours(24));
 }
-const Registration r17176b({"moby_17176_alive", "resource", "reach", "A", "", moby_17176_alive, "M", true});
+const Registration r17176b({"moby_17176_alive", "resource", "reach", "A", "", moby_17176_alive, 200, "M", true});
 
 }  // namespace
 
