@@ -8,6 +8,7 @@
 
 #include "cli/completion.h"
 #include "cli/doctor.h"
+#include "cli/dump.h"
 #include "cli/flame.h"
 #include "cli/list.h"
 #include "cli/options.h"
@@ -31,6 +32,7 @@ constexpr const char* kFooter =
     "  fiberprof record kvd -d 10s       ten seconds into fiberprof.pb.gz\n"
     "  fiberprof report fiberprof.pb.gz  the stacks that were blocked longest\n"
     "  fiberprof flame fiberprof.pb.gz   the same as a picture, blocked.svg\n"
+    "  fiberprof dump kvd --group        what every fiber does right now\n"
     "\n"
     "Durations take a unit: 10us 5ms 2s 1m. Data goes to stdout, everything else to stderr.\n"
     "\n"
@@ -42,6 +44,7 @@ void add_commands(CLI::App& app, std::function<int()>& action) {
   add_record(app, action);
   add_report(app, action);
   add_flame(app, action);
+  add_dump(app, action);
   add_list(app, action);
   add_doctor(app, action);
   add_completion(app, action);

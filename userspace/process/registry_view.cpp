@@ -10,13 +10,13 @@
 
 #include "process/proc.h"
 #include "process/registry_layout.h"
+#include "process/stacks.h"
 
 namespace fiberprof {
 namespace {
 
 // One read of fiber slots: large enough that system calls do not count, small enough to stay in the cache.
 constexpr size_t kChunkBytes = 256 * 1024;
-constexpr uint64_t kMaxStack = 1ULL << 30;  // deepest stack that is believed
 constexpr int kTornRetries = 3;
 
 class View final : public RegistryView {
@@ -294,42 +294,11 @@ Result<uint64_t> View::glance(const std::function<void(const FiberGlance&)>& vis
 }
 
 std::vector<uint64_t> View::stack(const FiberInfo& fiber, size_t max_frames) {
-  const uint64_t low = fiber.stack_low, high = fiber.stack_high;
-  if (fiber.sp == 0 || low >= high || high - low > kMaxStack || fiber.sp < low || high - fiber.sp < 16 ||
-      fiber.sp % 8 != 0)
-    return {};
-  std::vector<uint64_t> addresses;
-  // The stack is read upwards in blocks: most waits are shallow, and one read of a block costs as much as one of a
-  // frame record.
-  constexpr size_t kBlock = 4096;
-  char block[kBlock];
-  uint64_t block_start = 0, block_size = 0;
-  for (uint64_t frame = fiber.sp; addresses.size() < max_frames;) {
-    if (frame < block_start || frame + 16 > block_start + block_size) {
-      block_start = frame;
-      block_size = std::min<uint64_t>(kBlock, high - frame);
-      if (memory_->read(block_start, {block, block_size}) != ReadStatus::ok) break;
-    }
-    uint64_t record[2];  // caller's frame pointer, return address
-    std::memcpy(record, block + (frame - block_start), sizeof record);
-#if defined(__aarch64__)
-    record[1] &= (uint64_t{1} << 48) - 1;  // without the pointer authentication code
-#endif
-    if (record[1] == 0) break;
-    addresses.push_back(record[1]);
-    if (record[0] <= frame || record[0] % 8 != 0 || record[0] >= high || high - record[0] < 16) break;
-    frame = record[0];
-  }
-  // Only if it has not run meanwhile is this the stack of the wait described by `fiber`.
-  std::vector<char> slot(layout_.head.fiber_size);
-  if (memory_->read(fiber.slot, slot) != ReadStatus::ok ||
-      layout_.number(slot.data(), FIBERPROF_FIELD_fiber_id) != fiber.id ||
-      layout_.number(slot.data(), FIBERPROF_FIELD_fiber_switches) != fiber.switches ||
-      layout_.number(slot.data(), FIBERPROF_FIELD_fiber_sp) != fiber.sp)
-    return {};
-  const auto state = layout_.number(slot.data(), FIBERPROF_FIELD_fiber_state);
-  if (state == FIBERPROF_FIBER_RUNNING || state == FIBERPROF_FIBER_BLOCKING) return {};
-  return addresses;
+  std::vector<uint64_t> stack;
+  StackReader(*this).read({&fiber, 1}, max_frames, [&](size_t, std::span<const uint64_t> frames) {
+    stack.assign(frames.begin(), frames.end());
+  });
+  return stack;
 }
 
 std::vector<ArmInfo> View::arms(const FiberInfo& fiber) {

@@ -40,20 +40,28 @@ class LiveMemory final : public TargetMemory {
     return ReadStatus::ok;
   }
 
-  ReadStatus read_many(std::span<const uint64_t> addresses, size_t size, char* out, bool* ok) override {
-    std::fill_n(ok, addresses.size(), false);
-    std::vector<iovec> remote;
-    for (size_t begin = 0; begin < addresses.size();) {
-      const size_t count = std::min<size_t>(addresses.size() - begin, IOV_MAX);
+  ReadStatus read_ranges(std::span<MemoryRange> ranges) override {
+    std::vector<iovec> local, remote;
+    for (size_t begin = 0; begin < ranges.size();) {
+      const size_t count = std::min<size_t>(ranges.size() - begin, IOV_MAX);
+      local.clear();
       remote.clear();
-      for (size_t i = 0; i < count; ++i) remote.push_back({foreign(addresses[begin + i]), size});
-      iovec local{out + begin * size, count * size};
-      const ssize_t got = process_vm_readv(pid_, &local, 1, remote.data(), count, 0);
+      for (MemoryRange& range : ranges.subspan(begin, count)) {
+        range.ok = false;
+        local.push_back({range.out, range.size});
+        remote.push_back({foreign(range.address), range.size});
+      }
+      const ssize_t got = process_vm_readv(pid_, local.data(), count, remote.data(), count, 0);
       const ReadStatus status = got < 0 ? status_of(errno) : ReadStatus::ok;
       if (status == ReadStatus::gone || status == ReadStatus::not_permitted) return status;
       // The call stops at the first address that faults; go on behind it.
-      const size_t whole = got > 0 ? static_cast<size_t>(got) / size : 0;
-      std::fill_n(ok + begin, whole, true);
+      size_t whole = 0;
+      for (size_t left = got > 0 ? static_cast<size_t>(got) : 0; whole < count; ++whole) {
+        MemoryRange& range = ranges[begin + whole];
+        if (range.size > left) break;
+        left -= range.size;
+        range.ok = true;
+      }
       begin += whole == count ? count : whole + 1;
     }
     return ReadStatus::ok;
@@ -70,10 +78,18 @@ class LiveMemory final : public TargetMemory {
 }  // namespace
 
 ReadStatus TargetMemory::read_many(std::span<const uint64_t> addresses, size_t size, char* out, bool* ok) {
-  for (size_t i = 0; i < addresses.size(); ++i) {
-    const ReadStatus status = read(addresses[i], {out + i * size, size});
+  std::vector<MemoryRange> ranges(addresses.size());
+  for (size_t i = 0; i < addresses.size(); ++i) ranges[i] = {addresses[i], size, out + i * size, false};
+  const ReadStatus status = read_ranges(ranges);
+  for (size_t i = 0; i < addresses.size(); ++i) ok[i] = ranges[i].ok;
+  return status;
+}
+
+ReadStatus TargetMemory::read_ranges(std::span<MemoryRange> ranges) {
+  for (MemoryRange& range : ranges) {
+    const ReadStatus status = read(range.address, {range.out, range.size});
+    range.ok = status == ReadStatus::ok;
     if (status == ReadStatus::gone || status == ReadStatus::not_permitted) return status;
-    ok[i] = status == ReadStatus::ok;
   }
   return ReadStatus::ok;
 }

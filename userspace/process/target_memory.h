@@ -15,6 +15,14 @@ namespace fiberprof {
 // What can be said of a failed read.
 enum class ReadStatus : uint8_t { ok, fault, gone, not_permitted };
 
+// One of several reads: `size` bytes from `address` to `out`.
+struct MemoryRange {
+  uint64_t address = 0;
+  size_t size = 0;
+  char* out = nullptr;
+  bool ok = false;  // whether it was filled whole
+};
+
 class TargetMemory {
  public:
   virtual ~TargetMemory() = default;
@@ -24,7 +32,10 @@ class TargetMemory {
 
   // Reads `size` bytes from each address into consecutive parts of `out` (addresses.size() * size bytes). One call to
   // the system for up to 1,024 of them. ok[i] says whether part i is filled.
-  virtual ReadStatus read_many(std::span<const uint64_t> addresses, size_t size, char* out, bool* ok);
+  ReadStatus read_many(std::span<const uint64_t> addresses, size_t size, char* out, bool* ok);
+
+  // The same for reads of several sizes, to where each of them says.
+  virtual ReadStatus read_ranges(std::span<MemoryRange> ranges);
 
   // How messages name it: "process 12 (kvd)".
   virtual std::string label() const = 0;

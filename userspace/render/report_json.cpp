@@ -5,6 +5,7 @@
 
 #include "profile/reconciliation.h"
 #include "render/account_json.h"
+#include "render/frame_json.h"
 #include "render/report.h"
 #include "render/stack_view.h"
 #include "render/waker_view.h"
@@ -14,16 +15,6 @@ namespace fiberprof {
 namespace {
 
 using nlohmann::ordered_json;
-
-ordered_json frame_json(const ProfileFrame& frame) {
-  ordered_json out = {{"function", sanitize(frame.function)}};
-  if (!frame.file.empty()) out["file"] = sanitize(frame.file);
-  if (frame.line != 0) out["line"] = frame.line;
-  if (!frame.binary.empty()) out["binary"] = sanitize(frame.binary);
-  if (frame.inlined) out["inlined"] = true;
-  if (frame.runtime) out["runtime"] = true;
-  return out;
-}
 
 // Zero in exact recordings.
 void add_errors(ordered_json& out, double variance_ns2, double count_variance) {

@@ -243,26 +243,13 @@ class Report {
   void stack(const Row& row) {
     // Where the fiber came from stands last, like the outermost frame.
     const size_t indent = 8;
-    size_t widest = 0;
-    for (const uint32_t index : row.frames) {
-      widest = std::max(widest, display_width(display_name(profile_.frames[index].function)));
-    }
-    const size_t room = columns_ > indent + 24 ? columns_ - indent : 24;
+    std::vector<FrameText> frames;
     for (size_t i = 0; i < row.frames.size(); ++i) {
       const ProfileFrame& frame = profile_.frames[row.frames[i]];
-      const std::string place = sanitize(short_location(frame.file, frame.line));
-      const size_t place_columns = place.empty() ? 0 : display_width(place) + 2;
-      const size_t name_columns = std::min(widest, room > place_columns + 16 ? room - place_columns : size_t{16});
-      std::string function = fit(display_name(frame.function), name_columns);
-      const size_t used = display_width(function);
-      if (i == row.culprit) function = style_.bold(function);
-      std::string text = std::string(indent, ' ') + function;
-      if (!place.empty()) {
-        const size_t wanted = std::min(widest, name_columns);
-        text += std::string(wanted > used ? wanted - used : 0, ' ') + "  " + style_.dim(place);
-      }
-      line(text);
+      frames.push_back(
+          {display_name(frame.function), sanitize(short_location(frame.file, frame.line)), i == row.culprit});
     }
+    for (const std::string& each : stack_lines(frames, style_, indent, columns_)) line(each);
     std::string origin;
     if (!row.name.empty()) origin = "fiber " + fit(fiber_name(row.name), columns_ / 2);
     if (several_) origin += (origin.empty() ? "" : ", ") + sanitize(row.process) + " (" + std::to_string(row.pid) + ")";

@@ -50,6 +50,25 @@ std::string short_location(const std::string& file, uint32_t line, bool director
   return text;
 }
 
+std::vector<std::string> stack_lines(const std::vector<FrameText>& frames, const Style& style, size_t indent,
+                                     size_t columns) {
+  size_t widest = 0;
+  for (const FrameText& frame : frames) widest = std::max(widest, display_width(frame.function));
+  const size_t room = columns > indent + 24 ? columns - indent : 24;
+  std::vector<std::string> lines;
+  for (const FrameText& frame : frames) {
+    const size_t place_columns = frame.place.empty() ? 0 : display_width(frame.place) + 2;
+    const size_t name_columns = std::min(widest, room > place_columns + 16 ? room - place_columns : size_t{16});
+    const std::string function = fit(frame.function, name_columns);
+    const size_t used = display_width(function);
+    std::string text = std::string(indent, ' ') + (frame.culprit ? style.bold(function) : function);
+    if (!frame.place.empty())
+      text += std::string(name_columns > used ? name_columns - used : 0, ' ') + "  " + style.dim(frame.place);
+    lines.push_back(std::move(text));
+  }
+  return lines;
+}
+
 uint64_t percentile(const std::vector<uint64_t>& histogram, double p, uint64_t max_ns) {
   double total = 0;
   for (const uint64_t count : histogram) total += static_cast<double>(count);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "profile/profile.h"
+#include "render/palette.h"
 
 namespace fiberprof {
 
@@ -27,6 +28,15 @@ size_t culprit(size_t count, const std::function<bool(size_t)>& is_library);
 
 // "log.cpp:42", with the last directory when `directory`; empty when the file is unknown.
 std::string short_location(const std::string& file, uint32_t line, bool directory = false);
+
+// One frame of a stack as text: display_name(), short_location(), and whether it is the culprit.
+struct FrameText {
+  std::string function, place;
+  bool culprit = false;
+};
+// The lines of a stack, innermost first, `indent` blanks in; places are aligned, and names cut where they are too wide.
+std::vector<std::string> stack_lines(const std::vector<FrameText>& frames, const Style& style, size_t indent,
+                                     size_t columns);
 
 // Duration below which the share `p` (0 to 1) of the histogram lies (bucket i: [2^i, 2^(i+1)) ns), interpolated
 // within its bucket and never above `max_ns`: right within a factor of two. 0 when the histogram is empty.
