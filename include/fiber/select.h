@@ -147,7 +147,7 @@ std::size_t select(Arms... arms) {
   std::size_t filled = 0;
   Limit limit;
   bool poll = false;
-  auto collect = [&]<class Arm>(Arm& arm) {
+  [[maybe_unused]] auto collect = [&]<class Arm>(Arm& arm) {
     if constexpr (Arm::is_channel) {
       table[filled++] = arm.arm();
     } else if constexpr (is_after<Arm>) {
@@ -165,7 +165,7 @@ std::size_t select(Arms... arms) {
 
   std::size_t position = 0, chosen = 0;
   int channel = 0;
-  auto dispatch = [&]<class Arm>(Arm& arm) {
+  [[maybe_unused]] auto dispatch = [&]<class Arm>(Arm& arm) {
     if constexpr (Arm::is_channel) {
       if (channel++ == outcome.chosen) {
         chosen = position;

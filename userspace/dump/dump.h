@@ -101,6 +101,7 @@ struct Dump {
   std::vector<DumpFiber> fibers;                    // by age, longest first
   std::vector<DumpGroup> groups;                    // by count, largest first
   std::vector<DumpObject> objects;  // those referred to; with DumpBy::channel and object by waiting fibers, most first
+  uint64_t groups_chosen = 0;       // with DumpBy::group: before they were cut to so many rows
   uint64_t objects_chosen = 0;      // with those two: before they were cut to so many rows
   std::vector<FiberRef> children, joiners;            // of the one fiber that was asked for; at most kMostRelatives
   std::vector<size_t> holds;                          // objects it owns, when one fiber was asked for

@@ -73,6 +73,7 @@ class Explainer {
   }
 
   void fibers() {
+    dump_.fibers.reserve(all_.fibers.size());
     for (CollectedFiber& collected : all_.fibers) {
       DumpFiber fiber;
       fiber.info = collected.info;
@@ -155,31 +156,35 @@ class Explainer {
   }
 
   // Groups that look the same are one: which of several paths inside the runtime led to a wait says nothing.
-  void groups() {
+  template <class Wanted>
+  void merge_groups(Wanted wanted) {
     struct Order {
       bool operator()(const GroupKey& a, const GroupKey& b) const {
-        return std::tuple(a.stack, a.state, a.reason, a.creator_pc) <
-               std::tuple(b.stack, b.state, b.reason, b.creator_pc);
+        return std::tuple(a.object, a.stack, a.state, a.reason, a.creator_pc) <
+               std::tuple(b.object, b.stack, b.state, b.reason, b.creator_pc);
       }
     };
     std::map<GroupKey, DumpGroup, Order> merged;
     for (auto& [key, group] : all_.groups) {
+      if (!wanted(key)) continue;
       GroupKey as_shown = key;
       as_shown.stack = group.stack = shown(key.stack);
-      as_shown.creator_pc = group.creator_pc = same_site(key.creator_pc);
+      as_shown.creator_pc = same_site(key.creator_pc);
+      group.creator_pc = as_shown.creator_pc;
       merged[as_shown].add(group);
     }
     for (auto& [key, group] : merged) dump_.groups.push_back(std::move(group));
-    largest_first();
-    if (options_.rows != 0 && dump_.groups.size() > options_.rows) dump_.groups.resize(options_.rows);
-    for (const DumpGroup& group : dump_.groups)
-      if (group.objects.size() == 1) object(group.objects[0], object_kind_of(group.reason));
-  }
-
-  void largest_first() {
     std::stable_sort(dump_.groups.begin(), dump_.groups.end(), [](const DumpGroup& a, const DumpGroup& b) {
       return std::tuple(b.count, b.oldest_ns, a.oldest_id) < std::tuple(a.count, a.oldest_ns, b.oldest_id);
     });
+  }
+
+  void groups() {
+    merge_groups([](const GroupKey&) { return true; });
+    dump_.groups_chosen = dump_.groups.size();
+    if (options_.rows != 0 && dump_.groups.size() > options_.rows) dump_.groups.resize(options_.rows);
+    for (const DumpGroup& group : dump_.groups)
+      if (group.objects.size() == 1) object(group.objects[0], object_kind_of(group.reason));
   }
 
   void objects() {
@@ -195,12 +200,7 @@ class Explainer {
     dump_.objects_chosen = order.size();
     if (options_.rows != 0 && order.size() > options_.rows) order.resize(options_.rows);
     for (const auto& [count, oldest, address] : order) object(address, object_kind_of(all_.waits[address].reason));
-    for (auto& [key, group] : all_.groups) {
-      if (!dump_.objects_at.contains(key.object)) continue;
-      group.stack = shown(key.stack);
-      dump_.groups.push_back(std::move(group));
-    }
-    largest_first();
+    merge_groups([&](const GroupKey& key) { return dump_.objects_at.contains(key.object); });
   }
 
   size_t object(uint64_t address, uint32_t kind) {
@@ -231,7 +231,13 @@ class Explainer {
     return index;
   }
 
-  FiberRef fiber_ref(uint64_t id) {
+  const FiberRef& fiber_ref(uint64_t id) {
+    const auto [known, fresh] = refs_.try_emplace(id);
+    if (fresh) known->second = look_up(id);
+    return known->second;
+  }
+
+  FiberRef look_up(uint64_t id) {
     FiberRef ref;
     ref.id = id;
     const auto slot = std::lower_bound(all_.slots.begin(), all_.slots.end(), std::pair<uint64_t, uint64_t>(id, 0));
@@ -322,7 +328,8 @@ class Explainer {
   Collection all_;
   ObjectReader objects_;
   Dump dump_;
-  std::vector<uint32_t> shown_stack_;  // by number in the collection
+  std::unordered_map<uint64_t, FiberRef> refs_;  // by id
+  std::vector<uint32_t> shown_stack_;            // by number in the collection
   std::unordered_map<std::string, uint32_t> by_looks_;
   std::unordered_map<std::string, uint64_t> site_by_looks_;
 };

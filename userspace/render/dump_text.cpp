@@ -73,6 +73,7 @@ class DumpText {
           this->group(group);
           if (!flush()) return;
         }
+        if (dump_.groups_chosen > dump_.groups.size()) more(dump_.groups_chosen - dump_.groups.size(), "group");
         break;
       case DumpBy::channel:
       case DumpBy::object:
