@@ -99,6 +99,12 @@ class DumpJson {
                       {"build_id", dump_.build_id}};
     if (!dump_.core.empty()) out["core"] = sanitize(dump_.core);
     out["taken_unix_ns"] = dump_.taken_unix_ns;
+    const DumpFilter& filter = options_.filter;
+    const size_t kept = options_.by == DumpBy::fiber ? dump_.fibers.size() : dump_.groups.size();
+    const size_t of = options_.by == DumpBy::fiber ? dump_.fibers_chosen : dump_.groups_chosen;
+    out["complete"] = !filter.state && !filter.reason && filter.older_ns == 0 && !filter.fiber_id &&
+                      filter.fiber_name.empty() && kept == of && dump_.not_kept == 0;
+    out["all_frames"] = options_.all_frames;
     out["fibers_total"] = dump_.fibers_seen;
     out["fibers_chosen"] = dump_.fibers_chosen;
     out["torn"] = dump_.torn;

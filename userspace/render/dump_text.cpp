@@ -5,9 +5,8 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 
-#include "render/stack_view.h"
+#include "render/frame_text.h"
 #include "session/names.h"
 #include "support/duration.h"
 #include "support/text.h"
@@ -23,15 +22,6 @@ std::string plural(uint64_t count, const std::string& noun) {
 std::string hex_text(uint64_t address) {
   char text[32];
   std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(address));
-  return text;
-}
-
-std::string taken_text(uint64_t unix_ns) {
-  const auto seconds = static_cast<std::time_t>(unix_ns / 1'000'000'000);
-  std::tm parts{};
-  char text[32] = "";
-  if (unix_ns != 0 && localtime_r(&seconds, &parts) != nullptr)
-    std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
   return text;
 }
 
@@ -98,7 +88,7 @@ class DumpText {
     std::string text = style_.bold(dump_.label) + "  " + dump_totals(dump_);
     line(text);
     if (dump_.reasons.size() > 1) line(style_.dim("parked: " + counts_text(dump_.reasons)));
-    text = dump_.core.empty() ? "" : "core written " + taken_text(dump_.taken_unix_ns);
+    text = dump_.core.empty() ? "" : "core written " + local_time(dump_.taken_unix_ns);
     const DumpFilter& filter = options_.filter;
     if (filter.state || filter.reason || filter.older_ns != 0)
       text += (text.empty() ? "" : "; ") + std::string("shown: ") + std::to_string(dump_.fibers_chosen) +
@@ -120,33 +110,14 @@ class DumpText {
   }
 
   void stack(uint32_t number, size_t indent) {
-    const std::vector<Frame>& frames = dump_.stacks[number];
-    const size_t first = culprit(
-        frames.size(), [&](size_t i) { return is_library(frames[i].function, frames[i].binary, frames[i].runtime); });
-    std::vector<FrameText> texts;
-    for (size_t i = 0; i < frames.size();) {
-      FrameText text{display_name(frames[i].function), sanitize(short_location(frames[i].file, frames[i].line)),
-                     i == first};
-      const size_t start = i;
-      while (i < frames.size() && frames[i].function == frames[start].function &&
-             frames[i].line == frames[start].line && frames[i].file == frames[start].file)
-        ++i;
-      if (i - start > 1) text.place += "  " + std::to_string(i - start) + " times";
-      texts.push_back(std::move(text));
-    }
-    for (const std::string& each : stack_lines(texts, style_, indent, columns_)) line(each);
-  }
-
-  std::string place(const Frame& frame) const {
-    const std::string where = sanitize(short_location(frame.file, frame.line));
-    return display_name(frame.function) + (where.empty() ? "" : " (" + where + ")");
+    for (const std::string& each : stack_lines(frame_texts(dump_.stacks[number]), style_, indent, columns_)) line(each);
   }
 
   void object(size_t index, const std::string& indent) {
     const DumpObject& object = dump_.objects[index];
     line(indent + object_line(object, dump_.now_ns));
     const Frame* const made = object.info ? dump_.site(object.info->creator_pc) : nullptr;
-    if (made != nullptr) line(std::string(indent.empty() ? 4 : 8, ' ') + style_.dim("made in " + place(*made)));
+    if (made != nullptr) line(std::string(indent.empty() ? 4 : 8, ' ') + style_.dim("made in " + place_text(*made)));
   }
 
   void fiber(const DumpFiber& fiber) {
@@ -217,7 +188,7 @@ class DumpText {
   void origin(const DumpFiber& fiber) {
     const Frame* const site = dump_.site(fiber.info.creator_pc);
     std::string text;
-    if (site != nullptr && !site->runtime) text += " in " + place(*site);
+    if (site != nullptr && !site->runtime) text += " in " + place_text(*site);
     if (fiber.parent.id != 0)
       text += " by fiber " + std::to_string(fiber.parent.id) +
               (fiber.parent.name.empty() ? "" : " \"" + sanitize(fiber.parent.name) + "\"");
@@ -258,7 +229,7 @@ class DumpText {
       stack(group.stack, 8);
     text.clear();
     if (const Frame* const site = dump_.site(group.creator_pc); site != nullptr)
-      text = "spawned in " + place(*site) + "; ";
+      text = "spawned in " + place_text(*site) + "; ";
     if (group.one_name && !group.name.empty())
       text += (group.count == 1 ? "named \"" : "all named \"") + sanitize(group.name) + "\"; ";
     line("        " +

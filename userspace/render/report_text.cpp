@@ -2,11 +2,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <ctime>
 
 #include "profile/losses.h"
 #include "profile/reconciliation.h"
 #include "render/account_text.h"
+#include "render/frame_text.h"
 #include "render/report.h"
 #include "render/stack_view.h"
 #include "render/table.h"
@@ -23,16 +23,6 @@ constexpr size_t kMaxOffCpuStacks = 4;  // preemption finds every function once 
 
 std::string plural(uint64_t count, const std::string& noun) {
   return format_count(count) + " " + noun + (count == 1 ? "" : "s");
-}
-
-std::string start_time(uint64_t unix_ns) {
-  const std::time_t seconds = static_cast<std::time_t>(unix_ns / 1'000'000'000);
-  std::tm parts{};
-  char text[32] = "";
-  if (unix_ns != 0 && localtime_r(&seconds, &parts) != nullptr) {
-    std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
-  }
-  return text;
 }
 
 // A fiber without a name goes by the function it was spawned with.
@@ -75,7 +65,7 @@ class Report {
     line(style_.bold(text));
     text = format_duration(profile_.duration_ns) + " recorded";
     if (!profile_.tier.empty()) text += ", " + sanitize(profile_.tier);
-    if (const std::string start = start_time(profile_.start_unix_ns); !start.empty()) text += ", from " + start;
+    if (const std::string start = local_time(profile_.start_unix_ns); !start.empty()) text += ", from " + start;
     if (!profile_.kernel.empty()) text += ", Linux " + sanitize(profile_.kernel);
     line(style_.dim(text));
   }
