@@ -46,8 +46,9 @@ void print_remarks(const DumpSource& source, const Dump& dump) {
   if (dump.torn != 0)
     remark(std::to_string(dump.torn) + (dump.torn == 1 ? " fiber was" : " fibers were") +
            " changing all the time while read, and left out");
+  if (dump.unfinished != 0) remark(std::to_string(dump.unfinished) + " deep stacks were read only in part");
   if (dump.not_kept != 0)
-    remark(std::to_string(dump.not_kept) + " more than are kept at once were left out; -n or --group needs less");
+    remark(std::to_string(dump.not_kept) + " fibers more than are kept at once were left out");
 }
 
 int dump(Options options) {

@@ -15,9 +15,10 @@ namespace {
 constexpr size_t kBatch = 1024;
 constexpr size_t kMaxFrames = 128;
 // What a process may make us hold.
-constexpr size_t kMaxFibers = 4U << 20;
+constexpr size_t kMaxFibers = 2U << 20;
 constexpr size_t kMaxGroups = 1U << 20;
 constexpr size_t kMaxObjects = 4U << 20;
+constexpr uint64_t kMaxArmBytes = 512U << 20;  // of all selects
 
 bool older(const CollectedFiber& a, const CollectedFiber& b) {
   return a.age_ns != b.age_ns ? a.age_ns > b.age_ns : a.info.id < b.info.id;
@@ -44,6 +45,7 @@ class Collector {
     if (!torn) return tl::unexpected(torn.error());
     flush();
     result_.torn = *torn;
+    result_.unfinished = stacks_.unfinished();
     std::sort(result_.fibers.begin(), result_.fibers.end(), older);
     cut_fibers();
     std::sort(result_.slots.begin(), result_.slots.end());
@@ -66,10 +68,17 @@ class Collector {
     arms_.assign(batch_.size(), {});
     const bool want_arms = options_.by != DumpBy::group;
     for (size_t i = 0; i < batch_.size() && want_arms; ++i)
-      if (batch_[i].reason == FIBERPROF_REASON_SELECT) arms_[i] = source_.view->arms(batch_[i]);
+      if (batch_[i].reason == FIBERPROF_REASON_SELECT) arms_[i] = arms_of(batch_[i]);
     stacks_.read(batch_, kMaxFrames,
                  [this](size_t i, std::span<const uint64_t> frames) { take(batch_[i], frames, arms_[i]); });
     batch_.clear();
+  }
+
+  std::vector<ArmInfo> arms_of(const FiberInfo& fiber) {
+    const uint64_t bytes = uint64_t{fiber.arms_len} * source_.view->layout().head.arm_size;
+    if (bytes > arm_bytes_left_) return {};
+    arm_bytes_left_ -= bytes;
+    return source_.view->arms(fiber);
   }
 
   void take(const FiberInfo& fiber, std::span<const uint64_t> frames, std::vector<ArmInfo>& arms) {
@@ -162,6 +171,7 @@ class Collector {
   const DumpOptions& options_;
   StackReader stacks_;
   std::vector<FiberInfo> batch_;
+  uint64_t arm_bytes_left_ = kMaxArmBytes;
   std::vector<std::vector<ArmInfo>> arms_;
   Collection result_;
 };

@@ -96,6 +96,7 @@ struct Dump {
   uint64_t fibers_chosen = 0;                       // by the filter
   uint64_t torn = 0;                                // entries that were being rewritten all the time
   uint64_t not_kept = 0;                            // beyond what is kept at most (hostile or enormous processes)
+  uint64_t unfinished = 0;                          // stacks that were read only in part
   uint64_t lacking = 0;                             // bytes that a core cut short does not have
   std::map<std::string, uint64_t> states, reasons;  // of all that were seen
   std::vector<DumpFiber> fibers;                    // by age, longest first

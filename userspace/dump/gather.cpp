@@ -15,6 +15,7 @@
 namespace fiberprof {
 namespace {
 
+constexpr size_t kMaxGroupsShown = 50'000;
 constexpr size_t kMaxObjectsRead = 100'000;  // to find those that one fiber holds
 
 class Explainer {
@@ -65,6 +66,7 @@ class Explainer {
     dump_.fibers_seen = all_.seen;
     dump_.fibers_chosen = all_.chosen;
     dump_.torn = all_.torn;
+    dump_.unfinished = all_.unfinished;
     dump_.not_kept = all_.not_kept + all_.stacks.refused();
     for (size_t i = 0; i < all_.state_counts.size(); ++i)
       if (all_.state_counts[i] != 0) dump_.states[fiber_state_name(static_cast<uint8_t>(i))] = all_.state_counts[i];
@@ -155,6 +157,15 @@ class Explainer {
     return source_.symbols->complete(leaf, chain);
   }
 
+  // What a group must have, so that giving all of them names takes no hours.
+  uint64_t least_count() const {
+    if (all_.groups.size() <= kMaxGroupsShown) return 0;
+    std::vector<uint64_t> counts;
+    for (const auto& [key, group] : all_.groups) counts.push_back(group.count);
+    std::nth_element(counts.begin(), counts.begin() + kMaxGroupsShown, counts.end(), std::greater<>());
+    return counts[kMaxGroupsShown];
+  }
+
   // Groups that look the same are one: which of several paths inside the runtime led to a wait says nothing.
   template <class Wanted>
   void merge_groups(Wanted wanted) {
@@ -165,8 +176,13 @@ class Explainer {
       }
     };
     std::map<GroupKey, DumpGroup, Order> merged;
+    const uint64_t least = least_count();
     for (auto& [key, group] : all_.groups) {
       if (!wanted(key)) continue;
+      if (group.count < least || merged.size() >= kMaxGroupsShown) {
+        dump_.not_kept += group.count;
+        continue;
+      }
       GroupKey as_shown = key;
       as_shown.stack = group.stack = shown(key.stack);
       as_shown.creator_pc = same_site(key.creator_pc);

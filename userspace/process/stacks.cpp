@@ -13,6 +13,7 @@ constexpr uint64_t kMaxStack = 1ULL << 30;  // deepest stack that is believed
 // What is read of each stack at first: most waits are less deep.
 constexpr size_t kFirst = 768;
 constexpr size_t kMore = 4096;
+constexpr uint64_t kMaxMoreReads = 4'000'000;  // of all stacks: seconds
 
 bool can_walk(const FiberInfo& fiber) {
   return fiber.sp != 0 && fiber.stack_low < fiber.stack_high && fiber.stack_high - fiber.stack_low <= kMaxStack &&
@@ -70,6 +71,10 @@ void StackReader::walk(const FiberInfo& fiber, const MemoryRange& first, size_t 
   size_t count = 0;
   for (uint64_t frame = fiber.sp; count < max_frames; ++count) {
     if (frame < block_start || frame + 16 > block_start + block_size) {
+      if (++more_reads_ > kMaxMoreReads) {
+        ++unfinished_;
+        return;
+      }
       block_start = frame;
       block_size = std::min<uint64_t>(kMore, high - frame);
       block = more;

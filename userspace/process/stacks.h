@@ -21,11 +21,15 @@ class StackReader {
   void read(std::span<const FiberInfo> fibers, size_t max_frames,
             const std::function<void(size_t, std::span<const uint64_t>)>& visit);
 
+  // Stacks that were left unfinished, because very many before them were deep: a process must not keep us for hours.
+  uint64_t unfinished() const { return unfinished_; }
+
  private:
   void walk(const FiberInfo& fiber, const MemoryRange& first, size_t max_frames, std::vector<uint64_t>& frames);
   void read_slots(std::span<const FiberInfo> fibers);
 
   RegistryView& view_;
+  uint64_t more_reads_ = 0, unfinished_ = 0;
   std::vector<char> bytes_, slots_;
   std::vector<MemoryRange> ranges_, slot_ranges_;
   std::vector<uint64_t> frames_;

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// libFuzzer: core files.
+#include <cstddef>
+#include <cstdint>
+
+#include "fuzz/consume.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
+  fiberprof::test::consume_core({reinterpret_cast<const char*>(bytes), size});
+  return 0;
+}
