@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "cli/completion.h"
+#include "cli/deadlock.h"
 #include "cli/diff.h"
 #include "cli/doctor.h"
 #include "cli/dump.h"
@@ -46,6 +47,7 @@ void add_commands(CLI::App& app, std::function<int()>& action) {
   add_report(app, action);
   add_flame(app, action);
   add_dump(app, action);
+  add_deadlock(app, action);
   add_diff(app, action);
   add_list(app, action);
   add_doctor(app, action);

@@ -42,6 +42,11 @@ inline constexpr ElementType element_type = {
 // end a wait. Values: what a handle adds to ChannelCore::rights.
 enum class ChannelRight : std::uint64_t { send = 1, receive = std::uint64_t{1} << 32 };
 
+// A handle is a word that tells what it may do, so that whoever finds one in memory knows, too: the address of the core
+// plus this (fiberprof_channel::send_handle and receive_handle in fiberprof/registry.h). That of a nil channel is this
+// alone.
+constexpr std::uintptr_t handle_offset(ChannelRight right) { return right == ChannelRight::send ? 112 : 116; }
+
 // With one right of each kind, both the caller's.
 FIBER_API ChannelCore* channel_make(std::size_t capacity, const ElementType& type, const char* name);
 FIBER_API void channel_retain(ChannelCore* core, ChannelRight right);
@@ -58,27 +63,40 @@ FIBER_API void channel_close(ChannelCore* core);
 FIBER_API std::size_t channel_length(const ChannelCore* core);
 FIBER_API std::size_t channel_capacity(const ChannelCore* core);
 
+// One right to a core, which it does not keep alive.
+template <ChannelRight right>
+class ChannelWord {
+ public:
+  ChannelWord() = default;
+  explicit ChannelWord(ChannelCore* core) : word_(reinterpret_cast<std::uintptr_t>(core) + kNil) {}
+  ChannelCore* get() const { return reinterpret_cast<ChannelCore*>(word_ - kNil); }
+
+ private:
+  static constexpr std::uintptr_t kNil = handle_offset(right);
+  std::uintptr_t word_ = kNil;
+};
+
 // One right to a core, counted.
 template <ChannelRight right>
 class ChannelRef {
  public:
   ChannelRef() = default;
-  explicit ChannelRef(ChannelCore* owned) : core_(owned) {}
-  ChannelRef(const ChannelRef& other) : core_(other.core_) {
-    if (core_ != nullptr) channel_retain(core_, right);
+  explicit ChannelRef(ChannelCore* owned) : word_(owned) {}
+  ChannelRef(const ChannelRef& other) : word_(other.word_) {
+    if (get() != nullptr) channel_retain(get(), right);
   }
-  ChannelRef(ChannelRef&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+  ChannelRef(ChannelRef&& other) noexcept : word_(std::exchange(other.word_, {})) {}
   ChannelRef& operator=(ChannelRef other) noexcept {
-    std::swap(core_, other.core_);
+    std::swap(word_, other.word_);
     return *this;
   }
   ~ChannelRef() {
-    if (core_ != nullptr) channel_release(core_, right);
+    if (get() != nullptr) channel_release(get(), right);
   }
-  ChannelCore* get() const { return core_; }
+  ChannelCore* get() const { return word_.get(); }
 
  private:
-  ChannelCore* core_ = nullptr;
+  ChannelWord<right> word_;
 };
 using SendRef = ChannelRef<ChannelRight::send>;
 using ReceiveRef = ChannelRef<ChannelRight::receive>;

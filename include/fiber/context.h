@@ -12,6 +12,7 @@
 // Everything here may be called by any fiber and any thread, also while the runtime does not run.
 #pragma once
 
+#include <cstdint>
 #include <utility>
 
 #include "fiber/config.h"
@@ -48,6 +49,10 @@ FIBER_API Why context_why(ContextCore* core);
 FIBER_API Deadline context_deadline(const ContextCore* core);
 FIBER_API const void* context_value(const ContextCore* core, const void* key);
 FIBER_API Status context_wait(ContextCore* core, const Limit& limit);
+
+// Says in memory that here is the right to cancel: the address of the core plus this (fiberprof_context::cancel_handle
+// in fiberprof/registry.h), or 0.
+inline constexpr std::uintptr_t kCancelHandle = 84;
 }  // namespace detail
 
 // The right to watch: copies share it, and cost one atomic increment. Default-constructed: the background, which is
@@ -98,12 +103,16 @@ class Context {
 class CancelSource {
  public:
   CancelSource() = default;  // none; has the background as its context
-  explicit CancelSource(const Context& parent) : context_(Context::adopt(detail::context_with_cancel(parent.core()))) {}
-  CancelSource(CancelSource&&) noexcept = default;
+  explicit CancelSource(const Context& parent)
+      : context_(Context::adopt(detail::context_with_cancel(parent.core()))),
+        right_(reinterpret_cast<std::uintptr_t>(context_.core()) + detail::kCancelHandle) {}
+  CancelSource(CancelSource&& other) noexcept
+      : context_(std::move(other.context_)), right_(std::exchange(other.right_, 0)) {}
   CancelSource& operator=(CancelSource&& other) noexcept {
     if (this != &other) {
       cancel();
       context_ = std::move(other.context_);
+      right_ = std::exchange(other.right_, 0);
     }
     return *this;
   }
@@ -112,11 +121,12 @@ class CancelSource {
   const Context& context() const { return context_; }
   // The second time and later: nothing.
   void cancel() {
-    if (context_.core() != nullptr) detail::context_cancel(context_.core());
+    if (right_ != 0) detail::context_cancel(context_.core());
   }
 
  private:
   Context context_;
+  std::uintptr_t right_ = 0;  // see kCancelHandle
 };
 
 [[nodiscard]] inline CancelSource with_cancel(const Context& parent = {}) { return CancelSource(parent); }

@@ -41,11 +41,11 @@ FIBER_API SelectOutcome select_arms(const SelectArm* arms, std::size_t count, Se
 
 template <class T, class F>
 struct ReceiveArm {
-  ChannelCore* core;
+  ChannelWord<ChannelRight::receive> from;
   F then;
   Slot<T> slot;
   static constexpr bool is_channel = true;
-  SelectArm arm() { return {core, slot.bytes, false}; }
+  SelectArm arm() { return {from.get(), slot.bytes, false}; }
   void run(bool closed) {
     if (closed) {
       then(std::optional<T>{});
@@ -56,11 +56,11 @@ struct ReceiveArm {
 };
 template <class T, class F>
 struct SendArm {
-  ChannelCore* core;
+  ChannelWord<ChannelRight::send> to;
   T value;
   F then;
   static constexpr bool is_channel = true;
-  SelectArm arm() { return {core, &value, true}; }
+  SelectArm arm() { return {to.get(), &value, true}; }
   void run(bool) { then(); }
 };
 template <class F>
@@ -98,19 +98,21 @@ inline constexpr bool is_otherwise<OtherwiseArm<F>> = true;
 
 template <class T, class F>
 auto on_receive(const Receiver<T>& from, F then) {
-  return detail::ReceiveArm<T, F>{from.core(), std::move(then), {}};
+  return detail::ReceiveArm<T, F>{detail::ChannelWord<detail::ChannelRight::receive>(from.core()), std::move(then), {}};
 }
 template <class T, class F>
 auto on_receive(const Channel<T>& from, F then) {
-  return detail::ReceiveArm<T, F>{from.core(), std::move(then), {}};
+  return detail::ReceiveArm<T, F>{detail::ChannelWord<detail::ChannelRight::receive>(from.core()), std::move(then), {}};
 }
 template <class T, class U, class F>
 auto on_send(const Sender<T>& to, U&& value, F then) {
-  return detail::SendArm<T, F>{to.core(), T(std::forward<U>(value)), std::move(then)};
+  return detail::SendArm<T, F>{detail::ChannelWord<detail::ChannelRight::send>(to.core()), T(std::forward<U>(value)),
+                               std::move(then)};
 }
 template <class T, class U, class F>
 auto on_send(const Channel<T>& to, U&& value, F then) {
-  return detail::SendArm<T, F>{to.core(), T(std::forward<U>(value)), std::move(then)};
+  return detail::SendArm<T, F>{detail::ChannelWord<detail::ChannelRight::send>(to.core()), T(std::forward<U>(value)),
+                               std::move(then)};
 }
 // Taken when nothing else was ready by then.
 template <class F>

@@ -203,6 +203,9 @@ struct fiberprof_channel {
   uint32_t send_rights;    /* handles alive that may send and close: Sender, Channel */
   uint32_t receive_rights; /* handles alive that may receive: Receiver, Channel */
   uint64_t creator_pc;     /* code address: where it was made */
+  /* A handle that may send and close is a word with the address of the first of these, one that may receive a word with
+   * that of the second; what they hold says nothing. See fiberprof_context.cancel_handle, too. */
+  uint32_t send_handle, receive_handle;
 };
 
 struct fiberprof_context {
@@ -211,6 +214,10 @@ struct fiberprof_context {
   uint64_t scope;                 /* address of the nearest context, itself or above, that ever had a source; 0: none */
   int64_t deadline;               /* CLOCK_MONOTONIC, ns; INT64_MAX: none */
   uint32_t sources;               /* 1: there is a CancelSource that may still cancel it */
+  /* Who may cancel it has a word with the address of this field; a word with that of the context itself may only watch
+   * it, unless it belongs to a function of the runtime that is cancelling it at this moment. Where such a field is not
+   * described, every word that leads to the object may be any right to it. */
+  uint32_t cancel_handle;
 };
 
 struct fiberprof_semaphore {
@@ -241,25 +248,32 @@ struct fiberprof_worker {
   uint64_t fiber_entry;   /* that fiber's spawned function; may be left out where `fiber` is there */
   uint64_t fiber;         /* address of that fiber's fiberprof_fiber; 0: none. Of the two the id is what counts: they
                              are written one after the other */
+  /* Below this address, on the thread's own stack, the runtime works for itself: nothing the program might use is
+   * there, and no operation on its objects under way, while the thread runs a fiber or `idle` is 1. 0: not known. */
+  uint64_t stack_top;
+  uint32_t idle; /* 1: it sleeps until there is work */
 };
 
 /* X(structure, field): the fields described in `fields`, in this order for ever; new ones are appended. */
 #define FIBERPROF_FIELDS(X)                                                                                            \
   X(fiber, id)                                                                                                         \
-  X(fiber, sequence) X(fiber, state) X(fiber, reason) X(fiber, arms_len) X(fiber, resource) X(fiber, since)            \
-      X(fiber, sp) X(fiber, switches) X(fiber, arms) X(fiber, processor) X(fiber, worker) X(fiber, stack_low)          \
-          X(fiber, stack_high) X(fiber, entry) X(fiber, creator_pc) X(fiber, parent) X(fiber, name) X(arm, resource)   \
-              X(arm, reason) X(processor, index) X(processor, state) X(processor, worker) X(processor, queue_depth)    \
-                  X(processor, current_fiber) X(processor, switches) X(processor, steals) X(processor, parks)          \
-                      X(worker, tid) X(worker, processor) X(worker, current_fiber) X(worker, fiber_entry)              \
-                          X(fiber, deadline) X(fiber, context) X(object, kind) X(object, lock) X(object, owner)        \
-                              X(object, waiters) X(object, name) X(object, count) X(waiter, fiber) X(waiter, thread)   \
-                                  X(waiter, next) X(wait_group, tokens) X(semaphore, most) X(barrier, parties)         \
-                                      X(channel, length) X(channel, capacity) X(channel, receivers) X(channel, closed) \
-                                          X(channel, send_rights) X(channel, receive_rights) X(channel, creator_pc)    \
-                                              X(context, parent) X(context, scope) X(context, deadline)                \
-                                                  X(context, sources) X(fiber, shared_len) X(fiber, shared)            \
-                                                      X(channel, timers) X(worker, fiber)
+  X(fiber, sequence)                                                                                                   \
+  X(fiber, state)                                                                                                      \
+  X(fiber, reason) X(fiber, arms_len) X(fiber, resource) X(fiber, since) X(fiber, sp) X(fiber, switches)               \
+      X(fiber, arms) X(fiber, processor) X(fiber, worker) X(fiber, stack_low) X(fiber, stack_high) X(fiber, entry)     \
+          X(fiber, creator_pc) X(fiber, parent) X(fiber, name) X(arm, resource) X(arm, reason) X(processor, index)     \
+              X(processor, state) X(processor, worker) X(processor, queue_depth) X(processor, current_fiber) X(        \
+                  processor, switches) X(processor, steals) X(processor, parks) X(worker, tid) X(worker, processor)    \
+                  X(worker, current_fiber) X(worker, fiber_entry) X(fiber, deadline) X(fiber, context) X(object, kind) \
+                      X(object, lock) X(object, owner) X(object, waiters) X(object, name) X(object, count)             \
+                          X(waiter, fiber) X(waiter, thread) X(waiter, next) X(wait_group, tokens) X(semaphore, most)  \
+                              X(barrier, parties) X(channel, length) X(channel, capacity) X(channel, receivers)        \
+                                  X(channel, closed) X(channel, send_rights) X(channel, receive_rights)                \
+                                      X(channel, creator_pc) X(context, parent) X(context, scope) X(context, deadline) \
+                                          X(context, sources) X(fiber, shared_len) X(fiber, shared) X(channel, timers) \
+                                              X(worker, fiber) X(registry, thread_shared) X(channel, send_handle)      \
+                                                  X(channel, receive_handle) X(context, cancel_handle)                 \
+                                                      X(worker, stack_top) X(worker, idle)
 
 #define FIBERPROF_FIELD_ENUM(structure, field) FIBERPROF_FIELD_##structure##_##field,
 enum fiberprof_field_index { FIBERPROF_FIELDS(FIBERPROF_FIELD_ENUM) FIBERPROF_FIELD_COUNT };
@@ -289,6 +303,7 @@ struct fiberprof_registry {
   uint64_t global_queue_depth;
   uint64_t start_ns; /* CLOCK_MONOTONIC when the runtime started */
   struct fiberprof_field fields[FIBERPROF_FIELD_COUNT];
+  uint64_t thread_shared; /* how many read-locks of rwlocks are held by threads that are no fibers */
 };
 
 #endif /* !__bpf__ */

@@ -21,6 +21,7 @@ struct ChannelCore {
   std::uint32_t timers = 0;           // armed ones that will send
   std::atomic<std::uint64_t> rights;  // how many handles may send, and how many receive; see ChannelRight
   std::uint64_t creator_pc = 0;
+  std::uint32_t send_handle = 0, receive_handle = 0;
   std::size_t first = 0;        // slot of the oldest element
   std::byte* buffer = nullptr;  // capacity slots, behind this object
   ElementType type{};

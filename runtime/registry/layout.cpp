@@ -53,11 +53,17 @@ struct Layout {
   FIBER_SAME(ChannelCore, timers, channel, timers);
   FIBER_SAME(ChannelCore, rights, channel, send_rights);
   FIBER_SAME(ChannelCore, creator_pc, channel, creator_pc);
+  FIBER_SAME(ChannelCore, send_handle, channel, send_handle);
+  FIBER_SAME(ChannelCore, receive_handle, channel, receive_handle);
+  static_assert(handle_offset(ChannelRight::send) == offsetof(ChannelCore, send_handle));
+  static_assert(handle_offset(ChannelRight::receive) == offsetof(ChannelCore, receive_handle));
   FIBER_SAME(ContextCore, object, context, object);
   FIBER_SAME(ContextCore, parent, context, parent);
   FIBER_SAME(ContextCore, scope, context, scope);
   FIBER_SAME(ContextCore, deadline, context, deadline);
   FIBER_SAME(ContextCore, sources, context, sources);
+  FIBER_SAME(ContextCore, cancel_handle, context, cancel_handle);
+  static_assert(kCancelHandle == offsetof(ContextCore, cancel_handle));
 
 #undef FIBER_SAME
 #undef FIBER_SAME_KIND

@@ -51,10 +51,11 @@ __attribute__((visibility("default"), used)) struct fiberprof_registry fiberprof
     .fields =
         {
 #define FIBER_FIELD(structure, field) \
-  {offsetof(fiberprof_##structure, field), sizeof(static_cast<fiberprof_##structure*>(nullptr)->field)},
+  {offsetof(struct fiberprof_##structure, field), sizeof(static_cast<struct fiberprof_##structure*>(nullptr)->field)},
             FIBERPROF_FIELDS(FIBER_FIELD)
 #undef FIBER_FIELD
         },
+    .thread_shared = 0,
 };
 __attribute__((visibility("hidden"), alias("fiberprof_registry"))) extern struct fiberprof_registry fiber_registry_here;
 }

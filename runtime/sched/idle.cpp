@@ -120,7 +120,9 @@ bool Scheduler::sleep_in_poller(Worker* worker) {
   FIBER_EMIT(worker_idle, worker->record.tid, kNone);
   const bool timed = seeded::on() || busy_poll_ns() != 0;
   const std::uint64_t since = timed ? now_ns() : 0;
+  publish(worker->record.idle, 1u);
   const int events = poller_.wait_events(timeout);
+  publish(worker->record.idle, 0u);
   const std::uint64_t slept = timed ? now_ns() - since : 0;
   if (seeded::on()) seeded::time_passed(slept, timeout);
   if (busy_poll_ns() != 0) events_were(events > 0 && slept < busy_poll_ns());
@@ -151,7 +153,9 @@ bool Scheduler::sleep_on_futex(Worker* worker) {
     idle_worker_list_ = worker;
   }
   FIBER_EMIT(worker_idle, worker->record.tid, kNone);
+  publish(worker->record.idle, 1u);
   while (worker->wake.load(std::memory_order_acquire) == 0) futex_wait(worker->wake, 0);
+  publish(worker->record.idle, 0u);
   refresh_coarse_clock();
   if (worker->processor != nullptr) {
     FIBER_EMIT(worker_wake, worker->record.tid, worker->processor->record.index);

@@ -282,6 +282,7 @@ void Scheduler::worker_main(Worker* worker) {
   char name[16];
   std::snprintf(name, sizeof(name), "fiber-w%u", worker->index);
   pthread_setname_np(pthread_self(), name);
+  publish(worker->record.stack_top, address_of(__builtin_frame_address(0)));
   publish(worker->record.tid, static_cast<std::uint32_t>(syscall(SYS_gettid)));
   worker->exceptions = reinterpret_cast<ExceptionState*>(abi::__cxa_get_globals());
   sanitizer::thread_started(worker->sanitizer);

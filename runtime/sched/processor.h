@@ -22,14 +22,29 @@ struct Worker;
 inline constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
 // Free memory blocks of one size, for what every spawn needs and malloc takes 40 ns to give and take.
+// Whoever searches memory for what the program can still reach must not find what old blocks hold: so the links are
+// kept inverted.
 struct SmallBlocks {
   static constexpr std::size_t kSize = 64;
   static constexpr std::uint32_t kMost = 256;
   struct Block {
-    Block* next;
+    std::uintptr_t inverted_next;
   };
-  Block* head = nullptr;
+  std::uintptr_t inverted_head = 0;  // 0: none
   std::uint32_t count = 0;
+
+  void push(void* memory) {
+    new (memory) Block{inverted_head};
+    inverted_head = ~reinterpret_cast<std::uintptr_t>(memory);
+    ++count;
+  }
+  // Only when there is one.
+  void* pop() {
+    auto* block = reinterpret_cast<Block*>(~inverted_head);
+    inverted_head = block->inverted_next;
+    --count;
+    return block;
+  }
 };
 
 struct alignas(128) Processor {

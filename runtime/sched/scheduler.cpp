@@ -184,20 +184,15 @@ namespace {
 
 void* Scheduler::allocate_small(std::size_t size) {
   SmallBlocks* blocks = small_blocks(size);
-  if (blocks != nullptr && blocks->head != nullptr) [[likely]] {
-    SmallBlocks::Block* block = blocks->head;
-    blocks->head = block->next;
-    --blocks->count;
-    return block;
-  }
+  if (blocks != nullptr && blocks->inverted_head != 0) [[likely]]
+    return blocks->pop();
   return ::operator new(std::max(size, SmallBlocks::kSize));
 }
 
 void Scheduler::free_small(void* memory, std::size_t size) {
   SmallBlocks* blocks = small_blocks(size);
   if (blocks != nullptr && blocks->count < SmallBlocks::kMost) [[likely]] {
-    blocks->head = new (memory) SmallBlocks::Block{blocks->head};
-    ++blocks->count;
+    blocks->push(memory);
     return;
   }
   ::operator delete(memory);

@@ -22,6 +22,7 @@ struct ContextCore {
   ContextCore* scope = nullptr;        // this or the next scope above; null: none
   Deadline deadline = Deadline::max();
   std::uint32_t sources = 0;  // 1: a scope that may still be cancelled; guarded by object.lock
+  std::uint32_t cancel_handle = 0;
   std::atomic<std::uint32_t> references{1};
   ContextValue value{};  // key null: none
   // Scopes only. The links of a child are guarded by its outer scope's lock.

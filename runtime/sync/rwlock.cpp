@@ -100,8 +100,14 @@ void RwLock::unlock() {
 
 bool RwLock::try_lock_shared() {
   seeded::sync_point();
-  if (!rwlock::enter_shared(object_)) return false;
-  hold_shared(this_fiber(), object_);
+  Fiber* fiber = this_fiber();
+  if (fiber == nullptr) [[unlikely]]
+    count_thread_hold(1);
+  if (!rwlock::enter_shared(object_)) {
+    if (fiber == nullptr) count_thread_hold(-1);
+    return false;
+  }
+  hold_shared(fiber, object_);
   FIBER_EMIT(lock, this_actor_id(), address_of(this), 0);
   return true;
 }
@@ -115,10 +121,13 @@ Status RwLock::lock_shared(Limit limit) {
   if (try_lock_shared()) return Status::done;
   Fiber* fiber = this_fiber();
   const std::uint64_t self = this_actor_id();
+  if (fiber == nullptr) count_thread_hold(1);
   const Status status = wait_for_turn(object_, fiber, self, false, limit);
   if (status == Status::done) {
     hold_shared(fiber, object_);
     FIBER_EMIT(lock, self, address_of(this), 1);
+  } else if (fiber == nullptr) {
+    count_thread_hold(-1);
   }
   return status;
 }
@@ -128,7 +137,9 @@ void RwLock::unlock_shared() {
   if (!drop_shared(this_fiber(), object_)) {
     fatal("%s unlocked by somebody who does not hold it for reading", describe(object_).c_str());
   }
+  const bool thread = this_fiber() == nullptr;
   if (rwlock::leave_shared(object_)) {
+    if (thread) count_thread_hold(-1);
     FIBER_EMIT(unlock, this_actor_id(), address_of(this), 0);
     return;
   }
@@ -138,6 +149,7 @@ void RwLock::unlock_shared() {
     rwlock::leave_locked(object_, false);
     grant(object_, woken);
   }
+  if (thread) count_thread_hold(-1);
   woken.wake_all(ReadyHint::last);
   FIBER_EMIT(unlock, this_actor_id(), address_of(this), 1);
 }

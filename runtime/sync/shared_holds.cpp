@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "sync/shared_holds.h"
 
+#include "registry/registry.h"
+
 namespace fiber::detail {
 
 namespace {
@@ -32,6 +34,10 @@ bool replace(const Holds& holds, std::uint64_t old, std::uint64_t value) {
 }
 
 }  // namespace
+
+void count_thread_hold(std::int64_t change) {
+  __atomic_fetch_add(&fiber_registry_here.thread_shared, static_cast<std::uint64_t>(change), __ATOMIC_SEQ_CST);
+}
 
 void hold_shared(Fiber* fiber, const Object& object) {
   const Holds holds = holds_of(fiber);

@@ -3,7 +3,10 @@
 // repair ends.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -13,6 +16,7 @@
 
 namespace {
 
+const std::string kFiberprof = FIBERPROF_BUILD_DIR "/bin/fiberprof";
 const std::string kGoker = FIBERPROF_BUILD_DIR "/tests/programs/goker";
 
 std::vector<std::string> split(const std::string& text, char separator) {
@@ -102,8 +106,38 @@ static_assert(std::size(kCatalogue) == 45);
 
 std::string name_of(const testing::TestParamInfo<Entry>& info) { return info.param.name; }
 
-// What the deadlock detector says of a process in which that kernel has struck. The place for its verdicts.
-void check_verdict([[maybe_unused]] uint32_t pid, [[maybe_unused]] const Kernel& kernel) {}
+// Names of the fibers that the detector reports.
+std::set<std::string> reported(uint32_t pid, const std::string& options, std::set<std::string>& grades) {
+  const CommandResult result = run_command(kFiberprof + " deadlock " + std::to_string(pid) + " --json " + options + " 2>/dev/null");
+  const auto json = nlohmann::json::parse(result.output, nullptr, false);
+  if (json.is_discarded()) {
+    ADD_FAILURE() << "no JSON, status " << result.status << ": " << result.output;
+    return {};
+  }
+  EXPECT_FALSE(json.contains("inconclusive")) << json["inconclusive"];
+  std::set<std::string> names;
+  for (const auto& cause : json["causes"]) {
+    grades.insert(cause["grade"]);
+    for (const char* part : {"fibers", "behind"})
+      for (const auto& fiber : cause[part]) names.insert(fiber["name"].get<std::string>());
+  }
+  EXPECT_EQ(names.size(), json["dead"].size());
+  EXPECT_EQ(result.status, names.empty() ? 0 : 3);
+  return names;
+}
+
+// What the deadlock detector says of a process in which that kernel has struck: by identity at least what identity
+// proves, with proof exactly who waits for ever.
+void check_verdict(uint32_t pid, const Kernel& kernel) {
+  const std::set<std::string> blocked(kernel.blocked.begin(), kernel.blocked.end());
+  std::set<std::string> grades;
+  const std::set<std::string> certain = reported(pid, "", grades);
+  EXPECT_TRUE(std::includes(blocked.begin(), blocked.end(), certain.begin(), certain.end()))
+      << testing::PrintToString(certain);
+  for (const std::string& name : kernel.certain) EXPECT_TRUE(certain.contains(name)) << name;
+  EXPECT_TRUE(grades.empty() || grades == std::set<std::string>{"certain"}) << testing::PrintToString(grades);
+  EXPECT_EQ(reported(pid, "--prove", grades), blocked);
+}
 
 void strikes(const Kernel& kernel) {
   fiberprof::test::Child child({kGoker, kernel.name});

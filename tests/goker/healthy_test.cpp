@@ -22,6 +22,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
+const std::string kFiberprof = FIBERPROF_BUILD_DIR "/bin/fiberprof";
 std::string kHealthy = FIBERPROF_BUILD_DIR "/tests/programs/healthy";
 constexpr unsigned kAtATime = 6;
 
@@ -41,9 +42,17 @@ std::vector<Program> listed() {
   return programs;
 }
 
-// Asked again and again while the program runs, several at a time. The place for the deadlock detector's verdicts, none
-// of which may be one. The process may have ended already.
-void check_no_report([[maybe_unused]] pid_t pid, [[maybe_unused]] const Program& program) {}
+// Asked again and again while the program runs, several at a time. The process may have ended already. Returns how many
+// verdicts there were.
+int check_no_report(pid_t pid, const Program& program) {
+  int verdicts = 0;
+  for (const char* option : {"", " --prove"}) {
+    const CommandResult result = run_command(kFiberprof + " deadlock " + std::to_string(pid) + option + " 2>&1");
+    EXPECT_NE(result.status, 3) << program.name << option << ":\n" << result.output;
+    verdicts += result.status == 0;
+  }
+  return verdicts;
+}
 
 void run(Program program) {
   std::string option = "--seconds", seconds = "0.5";
@@ -56,16 +65,18 @@ void run(Program program) {
   posix_spawn_file_actions_destroy(&quiet);
   int status = 0;
   const auto give_up = std::chrono::steady_clock::now() + 30s;
+  int verdicts = 0;
   while (waitpid(pid, &status, WNOHANG) == 0) {
     if (std::chrono::steady_clock::now() > give_up) {
       kill(pid, SIGKILL);
       waitpid(pid, &status, 0);
       FAIL() << program.name << " does not end";
     }
-    check_no_report(pid, program);
+    verdicts += check_no_report(pid, program);
     std::this_thread::sleep_for(10ms);
   }
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << program.name << ": " << status;
+  EXPECT_GT(verdicts, 0) << program.name;
 }
 
 TEST(HealthyList, HasTheFifteenAndTheLoopingKernel) {

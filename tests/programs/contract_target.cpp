@@ -121,7 +121,7 @@ void fill_registry() {
   r.workers = reinterpret_cast<uint64_t>(worker_addresses);
   r.clock_ns = r.start_ns = now_ns();
 #define FIELD(structure, field)                                                                                     \
-  r.fields[FIBERPROF_FIELD_##structure##_##field] = {static_cast<uint16_t>(offsetof(fiberprof_##structure, field)), \
+  r.fields[FIBERPROF_FIELD_##structure##_##field] = {static_cast<uint16_t>(offsetof(struct fiberprof_##structure, field)), \
                                                      static_cast<uint16_t>(sizeof(fiberprof_##structure::field))};
   FIBERPROF_FIELDS(FIELD)
 #undef FIELD

@@ -62,6 +62,7 @@ std::optional<Mapping> parse_mapping(std::string_view line) {
   mapping.readable = line[0] == 'r';
   mapping.writable = line[1] == 'w';
   mapping.executable = line[2] == 'x';
+  mapping.shared = line[3] == 's';
   line.remove_prefix(5);
   if (!take(line, mapping.offset, 16, ' ') || !take(line, major_number, 16, ':') || !take(line, minor_number, 16, ' '))
     return std::nullopt;

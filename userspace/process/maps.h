@@ -16,6 +16,7 @@ namespace fiberprof {
 struct Mapping {
   uint64_t start = 0, end = 0, offset = 0;
   bool readable = false, writable = false, executable = false;
+  bool shared = false;             // with whoever else maps the same
   uint64_t device = 0, inode = 0;  // inode 0: no file
   std::string path;                // as the target sees it; "[heap]", "[vdso]" …; without " (deleted)"
   bool deleted = false;

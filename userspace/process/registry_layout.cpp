@@ -19,7 +19,8 @@ enum class Structure : uint8_t {
   channel,
   context,
   semaphore,
-  barrier
+  barrier,
+  registry
 };
 constexpr Structure kStructureOf[] = {
 #define FIBERPROF_ROW(structure, field) Structure::structure,

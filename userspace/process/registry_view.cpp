@@ -32,6 +32,7 @@ class View final : public RegistryView {
   std::optional<FiberInfo> again(const FiberInfo& fiber) override;
   const RegistryLayout& layout() const override { return layout_; }
   TargetMemory& memory() override { return *memory_; }
+  uint64_t address() const override { return address_; }
 
  private:
   tl::unexpected<Error> error(ReadStatus status) const;
@@ -131,6 +132,8 @@ Result<RegistrySummary> View::summary() {
     info.current_fiber = number(FIBERPROF_FIELD_worker_current_fiber);
     info.fiber_entry = number(FIBERPROF_FIELD_worker_fiber_entry);
     info.fiber = number(FIBERPROF_FIELD_worker_fiber);
+    info.stack_top = number(FIBERPROF_FIELD_worker_stack_top);
+    info.idle = number(FIBERPROF_FIELD_worker_idle) != 0;
     summary.workers.push_back(info);
   });
   if (!read) return tl::unexpected(read.error());

@@ -54,7 +54,9 @@ struct WorkerInfo {
   uint64_t record = 0;  // address of its struct fiberprof_worker
   uint32_t processor = 0;
   uint64_t current_fiber = 0, fiber_entry = 0;
-  uint64_t fiber = 0;  // address of that fiber's struct fiberprof_fiber; 0: none, or its runtime does not say
+  uint64_t fiber = 0;      // address of that fiber's struct fiberprof_fiber; 0: none, or its runtime does not say
+  uint64_t stack_top = 0;  // see fiberprof_worker
+  bool idle = false;
 };
 
 struct ProcessorInfo {
@@ -95,6 +97,8 @@ class RegistryView {
   // How the target describes its structures, as last read; and its memory. Both live as long as the view.
   virtual const RegistryLayout& layout() const = 0;
   virtual TargetMemory& memory() = 0;
+  // Of the registry itself.
+  virtual uint64_t address() const = 0;
 };
 
 }  // namespace fiberprof

@@ -64,7 +64,7 @@ void etcd_7492(bool fixed) {
                                           }
                                         }),
                       fiber::on_receive(stops, [&](std::optional<fiber::Sender<Nothing>> stopped) {
-                        stopped->close();
+                        if (stopped) stopped->close();
                         goes_on = false;
                       }));
       }

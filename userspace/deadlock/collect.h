@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Reads the state a verdict is made from (state.h).
+#pragma once
+
+#include "deadlock/state.h"
+#include "support/error.h"
+
+namespace fiberprof {
+
+// Of memory that does not change: a core file, or a process that stands still.
+Result<State> collect_frozen(RegistryView& view);
+
+// Of a process that goes on. What changes meanwhile counts as alive; so a state of it proves as much as a frozen one,
+// about fewer fibers. Takes two passes over the registry and of each object; where a read-locked lock may have lost its
+// readers, some more, for at most a tenth of a second.
+Result<State> collect_live(RegistryView& view);
+
+// Of those fibers, takes away `settled` from all that are not, or no longer, in the queue of each object they wait for:
+// somebody has woken them, and they have not been seen to run yet. For a live process after a first look, for it is
+// costly; a frozen state has it done. True: one was.
+bool confirm_queued(RegistryView& view, State& state, const std::vector<size_t>& fibers);
+
+}  // namespace fiberprof

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A process made to stand still for a moment, without its noticing: threads are seized by ptrace, which sends no signal
+// and leaves system calls as they are.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "support/error.h"
+
+namespace fiberprof {
+
+struct StoppedThread {
+  uint32_t tid = 0;  // as this process sees it
+  uint64_t sp = 0, thread_pointer = 0;
+  int signal = 0;               // that is delivered to it when it goes on
+  std::vector<char> registers;  // all of them, vector registers included: bytes to search
+};
+
+// Let go by its end of life at the latest; and by the kernel, should this process be killed.
+class Freeze {
+ public:
+  Freeze() = default;
+  Freeze(const Freeze&) = delete;
+  Freeze& operator=(const Freeze&) = delete;
+  ~Freeze() { release(); }
+
+  // Stops every thread, those that are started meanwhile, too. Errors: gone, no permission, traced by somebody else
+  // (a debugger), threads that do not stop within a second (in the kernel, uninterruptibly). Nothing is stopped then.
+  Result<void> stop(uint32_t pid);
+  const std::vector<StoppedThread>& threads() const { return threads_; }
+  void release();
+  // How long it stood still, from the first thread's stop to the last one's going on. After release().
+  uint64_t stopped_ns() const { return stopped_ns_; }
+
+ private:
+  Result<bool> seize(uint32_t pid);  // whether there were threads not yet stopped
+  std::vector<StoppedThread> threads_;
+  uint64_t since_ns_ = 0, stopped_ns_ = 0;
+};
+
+}  // namespace fiberprof
