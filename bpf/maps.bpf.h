@@ -38,6 +38,8 @@ __u8 blocked_full = 0;
 __u8 offcpu_full = 0;
 __u8 oncpu_full = 0;
 __u8 stacks_full = 0;
+__u8 deep_stacks_full = 0;
+__u8 worker_stacks_full = 0;
 __u8 leaves_full = 0;
 __u32 leaves_kept = 0;
 __u8 workers_full = 0;
@@ -46,6 +48,8 @@ __u8 queued_full = 0;
 __u8 times_full = 0;
 __u8 chains_full = 0;
 
+/* In the sampled tier one for all CPUs: its events are bounded to some thousands a second, so that CPUs do not meet, and
+ * what userspace has to read every second must not grow with their number. */
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
   __uint(max_entries, 4096);
@@ -78,10 +82,26 @@ struct {
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, 16384);
+  __uint(max_entries, 24576);
+  __type(key, __u64);
+  __type(value, struct fp_short_stack);
+} stacks SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
   __type(key, __u64);
   __type(value, struct fp_stack);
-} stacks SEC(".maps");
+} deep_stacks SEC(".maps");
+
+/* Apart from those of waits, so that neither can take the other's room: a program with ten thousand places to wait has
+ * as many places where the kernel takes a worker away from it. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 8192);
+  __type(key, __u64);
+  __type(value, struct fp_stack);
+} worker_stacks SEC(".maps");
 
 /* By the key of the off-CPU user stack it belongs to. 4 MiB. */
 struct {

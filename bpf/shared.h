@@ -9,14 +9,28 @@
 #include <linux/types.h>
 
 #define FP_MAX_FRAMES 127 /* kernel.perf_event_max_stack; also keeps fp_stack at 1 KiB */
+#define FP_SHORT_FRAMES 64
 #define FP_BUCKETS 44     /* log2 of nanoseconds: the last holds everything from 2.4 hours */
 #define FP_DEPTH_BUCKETS 20
 
-/* Stored innermost frame first, under a hash of the frames. */
+/*
+ * Stored innermost frame first, under a hash of the frames whose last bits tell the map: FP_KEY_WORKER if a worker
+ * thread was found there rather than a fiber at a probe, else FP_KEY_DEEP with more than FP_SHORT_FRAMES frames. Most
+ * have far fewer, and there may be tens of thousands of them: at full length they would take twice the memory.
+ */
+#define FP_KEY_WORKER 1ull
+#define FP_KEY_DEEP 2ull
+
 struct fp_stack {
   __u32 n;
   __u32 kernel; /* 1: kernel addresses */
   __u64 frames[FP_MAX_FRAMES];
+};
+
+struct fp_short_stack {
+  __u32 n;
+  __u32 kernel;
+  __u64 frames[FP_SHORT_FRAMES];
 };
 
 /*
@@ -43,7 +57,7 @@ struct fp_blocked_key {
   __u64 chain; /* key into `chains`; 0: none */
 };
 
-/* Per CPU. The number of waits is the sum of the histogram. */
+/* Per CPU in the exact tier. The number of waits is the sum of the histogram. */
 struct fp_blocked_value {
   __u64 parked_ns;
   __u64 queued_ns;
@@ -226,6 +240,7 @@ enum fp_loss {
   FP_LOST_BLOCKED_FULL,
   FP_LOST_OFFCPU_FULL,
   FP_LOST_STACKS_FULL,
+  FP_LOST_WORKER_STACKS_FULL,
   FP_LOST_WORKERS_FULL,
   FP_LOST_QUEUES_FULL,
   FP_LOST_QUEUED_FULL,

@@ -107,7 +107,7 @@ __attribute__((noinline)) int walk(u32 slot, u64 ip, u64 fp) {
     if (n == FP_MAX_FRAMES) s->truncated = 1;
   }
   s->stack.n = n;
-  s->hash = hash ? hash : 1;
+  s->hash = hash;
   return 1;
 }
 
@@ -176,7 +176,7 @@ __attribute__((noinline)) int hash_frames(u32 slot) {
     if (i >= s->stack.n) break;
     hash = mix(hash, s->stack.frames[i]);
   }
-  s->hash = hash ? hash : 1;
+  s->hash = hash;
   return 1;
 }
 
@@ -197,10 +197,35 @@ static __always_inline u64 caller_without_record(u64 ip, u64 sp) {
 
 enum { STACK_UNKNOWN, STACK_SAME, STACK_DIFFERENT };
 
+/* Where the kernel finds workers there is no fiber's probe to interrupt, and the other way round: which scratch memory
+ * a stack was walked in tells whose it is. */
+static __always_inline u64 key_of(u32 slot, u32 n, u64 hash) {
+  hash &= ~(FP_KEY_WORKER | FP_KEY_DEEP);
+  if (slot == SCRATCH_SWITCH) return hash | FP_KEY_WORKER;
+  if (n > FP_SHORT_FRAMES) return hash | FP_KEY_DEEP;
+  return hash ? hash : 4;
+}
+
 /* What is stored under `key`, compared with the stack in scratch. */
-__attribute__((noinline)) int compare_stack(u32 slot, u64 key) {
+__attribute__((noinline)) int compare_short_stack(u32 slot, u64 key) {
   struct fp_scratch* s = bpf_map_lookup_elem(&scratch, &slot);
-  const struct fp_stack* known = bpf_map_lookup_elem(&stacks, &key);
+  const struct fp_short_stack* known = bpf_map_lookup_elem(&stacks, &key);
+  if (!s || !known) return STACK_UNKNOWN;
+  if (known->n != s->stack.n) return STACK_DIFFERENT;
+  for (u32 i = 0; i < FP_SHORT_FRAMES; i++) {
+    if (i >= known->n) break;
+    if (known->frames[i] != s->stack.frames[i]) return STACK_DIFFERENT;
+  }
+  return STACK_SAME;
+}
+
+__attribute__((noinline)) int compare_long_stack(u32 slot, u64 key) {
+  struct fp_scratch* s = bpf_map_lookup_elem(&scratch, &slot);
+  const struct fp_stack* known;
+  if (key & FP_KEY_WORKER)
+    known = bpf_map_lookup_elem(&worker_stacks, &key);
+  else
+    known = bpf_map_lookup_elem(&deep_stacks, &key);
   if (!s || !known) return STACK_UNKNOWN;
   if (known->n != s->stack.n) return STACK_DIFFERENT;
   for (u32 i = 0; i < FP_MAX_FRAMES; i++) {
@@ -210,21 +235,36 @@ __attribute__((noinline)) int compare_stack(u32 slot, u64 key) {
   return STACK_SAME;
 }
 
+static __always_inline int compare_stack(u32 slot, u64 key) {
+  return key & (FP_KEY_WORKER | FP_KEY_DEEP) ? compare_long_stack(slot, key) : compare_short_stack(slot, key);
+}
+
+static __always_inline int insert_stack(u64 key, const struct fp_stack* stack) {
+  int error;
+  if (key & FP_KEY_WORKER) {
+    error = worker_stacks_full ? -E2BIG : insert(&worker_stacks, &key, stack);
+    if (error == -E2BIG) worker_stacks_full = 1;
+  } else if (key & FP_KEY_DEEP) {
+    error = deep_stacks_full ? -E2BIG : insert(&deep_stacks, &key, stack);
+    if (error == -E2BIG) deep_stacks_full = 1;
+  } else {
+    error = stacks_full ? -E2BIG : insert(&stacks, &key, stack);
+    if (error == -E2BIG) stacks_full = 1;
+  }
+  return error;
+}
+
 /* The key under which the stack in scratch is stored; 0: it is not. */
 static __always_inline u64 store_stack(u32 slot, const struct fp_scratch* s) {
-  u64 key = s->hash;
+  u64 hash = s->hash;
   for (int attempt = 0; attempt < 3; attempt++) {
+    const u64 key = key_of(slot, s->stack.n, hash);
     int known = compare_stack(slot, key);
     if (known == STACK_UNKNOWN) {
-      if (stacks_full) {
-        lost(FP_LOST_STACKS_FULL, 1);
-        return 0;
-      }
-      int error = insert(&stacks, &key, &s->stack);
+      const int error = insert_stack(key, &s->stack);
       if (!error) return key;
       if (error == -E2BIG) {
-        stacks_full = 1;
-        lost(FP_LOST_STACKS_FULL, 1);
+        lost(slot == SCRATCH_SWITCH ? FP_LOST_WORKER_STACKS_FULL : FP_LOST_STACKS_FULL, 1);
         return 0;
       }
       if (error != -EEXIST) {
@@ -234,8 +274,7 @@ static __always_inline u64 store_stack(u32 slot, const struct fp_scratch* s) {
       known = compare_stack(slot, key); /* another CPU was first, most likely with the same stack */
     }
     if (known == STACK_SAME) return key;
-    key = mix(key, HASH_START);
-    if (!key) key = 1;
+    hash = mix(hash, HASH_START);
   }
   lost(FP_LOST_STACK_COLLISION, 1);
   return 0;
@@ -243,7 +282,7 @@ static __always_inline u64 store_stack(u32 slot, const struct fp_scratch* s) {
 
 /* The same, if it has been stored before. */
 static __always_inline u64 known_stack(u32 slot, const struct fp_scratch* s) {
-  const u64 key = s->hash;
+  const u64 key = key_of(slot, s->stack.n, s->hash);
   return compare_stack(slot, key) == STACK_SAME ? key : 0;
 }
 
@@ -295,7 +334,7 @@ static __always_inline u64 switch_stack(u32 tgid, const struct pt_regs* regs, in
   walk(slot, REG_IP(regs), fp);
   /* Different ways into the same system call may have equal frames but, mostly, another distance to them. */
   const u64 distance = fp - REG_SP(regs);
-  if (distance < FP_LEAF_BYTES) s->hash = mix(s->hash, distance) | 1;
+  if (distance < FP_LEAF_BYTES) s->hash = mix(s->hash, distance);
   if (s->truncated) lost(FP_LOST_STACK_TRUNCATED, 1);
   if (s->unreadable) lost(FP_LOST_STACK_WALK, 1);
   return only_known ? known_stack(slot, s) : store_stack(slot, s);

@@ -71,11 +71,8 @@ inline Snapshot sample_snapshot(uint64_t second) {
 }
 
 // Names for the addresses above, folded as ProcessSymbols::stack does.
-inline const std::vector<Frame>& sample_symbolize(uint32_t, const std::vector<uint64_t>& addresses) {
-  static std::map<std::vector<uint64_t>, std::vector<Frame>> known;
-  const auto [slot, added] = known.try_emplace(addresses);
-  std::vector<Frame>& frames = slot->second;
-  if (!added) return frames;
+inline std::vector<Frame> sample_symbolize(uint32_t, const std::vector<uint64_t>& addresses) {
+  std::vector<Frame> frames;
   for (const uint64_t address : addresses) {
     Frame frame;
     frame.binary = "/usr/bin/kvd";

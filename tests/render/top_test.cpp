@@ -37,12 +37,12 @@ TEST(TopModel, CoversTheIntervalBetweenTwoSnapshots) {
   EXPECT_EQ(model.stacks[0].reason, "mutex");  // 4 s a second come before 1 s a second
   EXPECT_EQ(model.stacks[0].count, 10U);       // two addresses, one text: one row
   EXPECT_EQ(model.stacks[0].total_ns, 4 * kSecond);
-  EXPECT_EQ(model.stacks[0].histogram[28], 10U);
+  EXPECT_EQ(model.histogram(model.stacks[0])[28], 10U);
   EXPECT_EQ(model.stacks[1].reason, "chan receive");
   EXPECT_EQ(model.stacks[1].count, 100U);
   EXPECT_EQ(model.stacks[1].mean_ns(), 10 * kMillisecond);
   EXPECT_EQ(model.stacks[1].queued_ns, 20 * kMillisecond);
-  EXPECT_EQ(model.stacks[1].frames[model.stacks[1].culprit].function, "kvd::Log::run()");
+  EXPECT_EQ(model.stacks[1].shown->frames[model.stacks[1].shown->culprit]->function, "kvd::Log::run()");
   EXPECT_EQ(model.waits, 110U);
   EXPECT_EQ(model.blocked_ns, 5 * kSecond);
   EXPECT_EQ(model.fibers_created, 50U);
@@ -111,7 +111,7 @@ TEST(TopModel, ProcessorsHaveStateDepthAndPast) {
 TEST(TopModel, GroupedByReasonHasNoFrames) {
   const TopModel model = sample_model(5, false, Group::reason);
   ASSERT_EQ(model.stacks.size(), 2U);
-  EXPECT_TRUE(model.stacks[0].frames.empty());
+  EXPECT_TRUE(model.stacks[0].shown->frames.empty());
   EXPECT_EQ(model.stacks[0].total_ns, 4 * kSecond);
 }
 
@@ -197,7 +197,13 @@ TEST(TopLayout, HostileNamesCannotReachTheTerminal) {
   TopModel model = sample_model();
   model.process = evil;
   for (TopStack& stack : model.stacks) {
-    for (Frame& frame : stack.frames) frame.function = frame.file = frame.binary = evil;
+    ShownStack shown = *stack.shown;
+    for (auto& each : shown.frames) {
+      Frame frame = *each;
+      frame.function = frame.file = frame.binary = evil;
+      each = std::make_shared<const Frame>(std::move(frame));
+    }
+    stack.shown = std::make_shared<const ShownStack>(std::move(shown));
   }
   for (TopKernelWait& wait : model.kernel) wait.function = evil;
   TopView view;

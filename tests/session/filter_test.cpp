@@ -10,11 +10,10 @@ namespace {
 class FilterTest : public SessionTest {
  protected:
   // One wait that is wanted, after sixty that are not, each at a depth of its own: if their stacks were taken there
-  // would be no room for all of them, and that would be counted. (A few more than one, as the kernel may take the CPU
-  // away from the fiber that is wanted.)
+  // would be no room for all of them, and that would be counted.
   static void expect_one_wait(SessionOptions options, const std::string& unwanted, const std::string& wanted) {
     const uint32_t pid = options.processes[0].pid;
-    options.max_stacks = 8;
+    options.max_stacks = 1;
     options.on_cpu = false;
     auto session = Session::start(std::move(options));
     ASSERT_TRUE(session) << session.error().message();

@@ -22,6 +22,7 @@ namespace fiberprof {
 namespace {
 
 constexpr size_t kTextStacks = 10;  // in plain text
+constexpr size_t kJsonStacks = 20;
 constexpr size_t kTextRows = 64;
 constexpr size_t kExpandedOnce = 3;  // --once shows the frames of the first ones: nobody can press Enter
 
@@ -30,6 +31,7 @@ struct Options {
   uint64_t interval_ns = 1'000'000'000;
   uint64_t duration_ns = 0;
   TopSort sort = TopSort::total;
+  std::optional<size_t> rows;
   bool once = false, json = false, exact = false, all_frames = false, all = false;
   WaitFilter filter;
 };
@@ -49,7 +51,8 @@ class Top {
       const bool last = wait(beat_.next()) || options_.once || beat_.over() || !watch_.alive();
       if (const Result<void> read = watch_.refresh(); !read) return read;
       TopModel model = watch_.model(TopBuilder::Group::stack, false);
-      if (!print((first || options_.json ? "" : "\n") + (options_.json ? top_json(model, 100) : lines(model, style)))) {
+      if (!print((first || options_.json ? "" : "\n") +
+                 (options_.json ? top_json(model, options_.rows.value_or(kJsonStacks)) : lines(model, style)))) {
         return {};
       }
       first = false;
@@ -102,7 +105,7 @@ class Top {
         state_.view.expanded.insert(shown.stacks[order[i]].key);
       }
     }
-    state_.view.most_stacks = kTextStacks;
+    state_.view.most_stacks = options_.rows.value_or(kTextStacks);
     return top_text(top_layout(shown, state_.view, terminal_columns(STDOUT_FILENO, 100), kTextRows), style);
   }
 
@@ -308,6 +311,8 @@ void add_top(CLI::App& app, std::function<int()>& action) {
       *command, "--sort", options->sort,
       {{"total", TopSort::total}, {"count", TopSort::count}, {"max", TopSort::max}, {"name", TopSort::name}},
       "Order of the stacks: by time blocked (default), number of waits, longest wait or name.");
+  command->add_option("-n,--rows", options->rows, "Stacks to print. Default 10, in JSON 20. The screen shows all.")
+      ->option_text("N");
   command->add_flag("--once", options->once, "One refresh as plain text, after one interval, with the first stacks.");
   command->add_flag("--json", options->json, "One JSON object a refresh, each on its line; times in nanoseconds.");
   command->add_flag("--exact", options->exact,

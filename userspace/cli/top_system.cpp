@@ -11,7 +11,7 @@ namespace fiberprof {
 namespace {
 
 constexpr uint64_t kKeepEndedNs = 5'000'000'000;
-constexpr uint64_t kMaxFibers = 20'000;  // looked at in each process every second; what lies beyond shows as "+"
+constexpr uint64_t kMaxFibers = 1'000'000;  // looked at in each process; what lies beyond shows as "+"
 
 struct Sums {
   uint64_t blocked_ns = 0, queued_ns = 0, waits = 0, kernel_ns = 0;
@@ -78,7 +78,7 @@ class ProgramSource final : public TopSource {
     std::map<uint32_t, std::unique_ptr<ProcessSymbols>> symbols;
     auto& own = symbols[program_->process.pid];
     own = std::move(program_->symbols);
-    completer_.complete(snapshot, symbols);
+    complete_stacks(snapshot, symbols);
     program_->symbols = std::move(own);
     builder_.update(std::move(snapshot), seen().summary, seen().census);
   }
@@ -87,7 +87,6 @@ class ProgramSource final : public TopSource {
   uint64_t serial_;
   std::shared_ptr<Program> program_;
   TopBuilder builder_;
-  StackCompleter completer_;
 };
 
 Result<std::unique_ptr<TopSystem>> TopSystem::start(SessionOptions options, bool all_frames) {
@@ -112,7 +111,7 @@ void TopSystem::take_in(SystemWatch::Part& part, uint64_t now, std::set<uint64_t
   fresh.insert(part.program->serial);
 }
 
-void TopSystem::read_registry(Seen& seen) const {
+void TopSystem::read_registry(Seen& seen) {
   seen.previous_summary = std::exchange(seen.summary, std::nullopt);
   seen.previous_census = std::exchange(seen.census, std::nullopt);
   const FiberProcess& process = seen.program->process;
@@ -122,8 +121,11 @@ void TopSystem::read_registry(Seen& seen) const {
   if (seen.registry == nullptr) return;
   if (auto summary = seen.registry->summary()) seen.summary = std::move(*summary);
   if (!seen.summary) return;
-  if (auto census = take_census(*seen.registry, seen.summary->clock_ns, attached_ns_, kMaxFibers))
-    seen.census = std::move(*census);
+  if (seen.last_census && !pace_.due(read_ns_)) return;
+  pace_.measure([&] {
+    if (auto census = take_census(*seen.registry, seen.summary->clock_ns, attached_ns_, kMaxFibers))
+      seen.last_census = seen.census = std::move(*census);
+  });
 }
 
 Result<void> TopSystem::refresh() {
@@ -144,6 +146,7 @@ Result<void> TopSystem::refresh() {
   table_.running = watch_->running().size();
   table_.losses = reading->losses;
   table_.rows.clear();
+  read_ns_ = now;
   for (auto at = seen_.begin(); at != seen_.end();) {
     Seen& seen = at->second;
     if (seen.program->ended && seen.ended_ns == 0) {
@@ -162,7 +165,7 @@ Result<void> TopSystem::refresh() {
     table_.rows.push_back(row(seen));
     ++at;
   }
-  read_ns_ = now;
+  pace_.plan(now);
   for (std::string& warning : watch_->take_warnings()) table_.warnings.push_back(std::move(warning));
   return {};
 }
@@ -184,9 +187,9 @@ ProcessRow TopSystem::row(const Seen& seen) const {
     if (const uint64_t more = since(queue.first, ticks); more != 0)
       row.queue += static_cast<double>(since(queue.second, depth)) / static_cast<double>(more);
   }
-  if (seen.census) {
-    row.fibers = seen.census->total();
-    row.more_fibers = !seen.census->complete;
+  if (seen.last_census) {
+    row.fibers = seen.last_census->total();
+    row.more_fibers = !seen.last_census->complete;
   }
   return row;
 }

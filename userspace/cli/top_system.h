@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/census_pace.h"
 #include "cli/top_source.h"
 #include "process/registry_view.h"
 #include "render/top_processes.h"
@@ -40,15 +41,16 @@ class TopSystem {
     std::shared_ptr<Program> program;
     Snapshot previous, latest;
     std::unique_ptr<RegistryView> registry;
-    bool opened = false;    // its registry has been tried
-    uint64_t ended_ns = 0;  // when its end was seen; 0: it runs
-    std::optional<FiberCensus> previous_census, census;
+    bool opened = false;                                 // its registry has been tried
+    uint64_t ended_ns = 0;                               // when its end was seen; 0: it runs
+    std::optional<FiberCensus> previous_census, census;  // of this and the last refresh, when fibers were counted then
+    std::optional<FiberCensus> last_census;
     std::optional<RegistrySummary> previous_summary, summary;
   };
   TopSystem(std::unique_ptr<SystemWatch> watch, bool exact, bool all_frames)
       : watch_(std::move(watch)), exact_(exact), all_frames_(all_frames) {}
   void take_in(SystemWatch::Part& part, uint64_t now, std::set<uint64_t>& fresh);
-  void read_registry(Seen& seen) const;
+  void read_registry(Seen& seen);
   ProcessRow row(const Seen& seen) const;
 
   std::unique_ptr<SystemWatch> watch_;
@@ -56,6 +58,7 @@ class TopSystem {
   std::map<uint64_t, Seen> seen_;  // by serial
   ProcessTable table_;
   uint64_t read_ns_ = 0, first_ns_ = 0, attached_ns_ = 0;
+  CensusPace pace_;
   size_t told_ = 0;  // warnings of the table that were taken
 };
 

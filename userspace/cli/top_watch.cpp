@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "cli/top_watch.h"
 
-#include <time.h>
-
 #include <utility>
 
 #include "process/target.h"
@@ -12,16 +10,6 @@ namespace {
 
 // Reading a million fibers takes a fifth of a second; what lies beyond is counted as "more".
 constexpr uint64_t kMaxFibers = 1'000'000;
-// With very many fibers they are counted more rarely than all the rest is read, so that it takes one CPU's hundredth.
-constexpr uint64_t kCensusShare = 100;
-
-uint64_t cpu_ns() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
-}
-constexpr size_t kMaxKnown = 50'000;  // stacks; then the memory is given back and filled anew
-
 Result<FiberProcess> choose(const std::string& target) {
   FiberFinder finder;
   if (!target.empty()) return finder.resolve(target);
@@ -66,35 +54,28 @@ Result<void> TopWatch::refresh() {
     for (auto& [pid, symbols] : symbols_) symbols->refresh();
   Result<Snapshot> snapshot = session_.snapshot();
   if (!snapshot) return tl::unexpected(snapshot.error());
-  completer_.complete(*snapshot, symbols_);
+  complete_stacks(*snapshot, symbols_);
   std::optional<RegistrySummary> summary;
   std::optional<FiberCensus> census;
   if (registry_ && alive()) {
     if (auto read = registry_->summary()) summary = std::move(*read);
-    if (summary && snapshot->time_ns >= next_census_ns_) {
-      const uint64_t start = cpu_ns();
-      if (auto counted = take_census(*registry_, summary->clock_ns, snapshot->attached_ns, kMaxFibers))
-        census = std::move(*counted);
-      // It may come a little early: the cost is never the same twice, and every other refresh is not what is meant.
-      next_census_ns_ = snapshot->time_ns + (cpu_ns() - start) * kCensusShare * 3 / 4;
+    if (summary && pace_.due(snapshot->time_ns)) {
+      pace_.measure([&] {
+        if (auto counted = take_census(*registry_, summary->clock_ns, snapshot->attached_ns, kMaxFibers))
+          census = std::move(*counted);
+      });
+      pace_.plan(snapshot->time_ns);
     }
   }
   builder_.update(std::move(*snapshot), std::move(summary), std::move(census));
   return {};
 }
 
-const std::vector<Frame>& TopWatch::symbolize(const std::vector<uint64_t>& addresses) {
-  if (known_.size() > kMaxKnown) known_.clear();
-  const auto [slot, inserted] = known_.try_emplace(addresses);
-  const auto symbols = symbols_.find(process_.pid);
-  if (inserted && symbols != symbols_.end()) slot->second = symbols->second->stack(addresses, !all_frames_);
-  return slot->second;
-}
-
 TopModel TopWatch::model(TopBuilder::Group group, bool since_start) {
   TopModel model = builder_.model(
-      [this](uint32_t, const std::vector<uint64_t>& addresses) -> const std::vector<Frame>& {
-        return symbolize(addresses);
+      [this](uint32_t pid, const std::vector<uint64_t>& addresses) {
+        const auto symbols = symbols_.find(pid);
+        return symbols == symbols_.end() ? std::vector<Frame>() : symbols->second->stack(addresses, !all_frames_);
       },
       group, since_start);
   model.ended = !alive();

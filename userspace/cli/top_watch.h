@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/census_pace.h"
 #include "cli/top_source.h"
 #include "process/registry_view.h"
 #include "render/top_model.h"
@@ -34,7 +35,6 @@ class TopWatch final : public TopSource {
 
  private:
   TopWatch(FiberProcess process, Session session, Tier tier, bool all_frames);
-  const std::vector<Frame>& symbolize(const std::vector<uint64_t>& addresses);
 
   FiberProcess process_;
   Session session_;
@@ -42,9 +42,7 @@ class TopWatch final : public TopSource {
   bool all_frames_;
   std::unique_ptr<RegistryView> registry_;                       // null: none, or not readable
   std::map<uint32_t, std::unique_ptr<ProcessSymbols>> symbols_;  // empty: not readable
-  uint64_t next_census_ns_ = 0;                                  // not before
-  StackCompleter completer_;
-  std::map<std::vector<uint64_t>, std::vector<Frame>> known_;  // stacks already symbolized
+  CensusPace pace_;
 };
 
 }  // namespace fiberprof

@@ -15,6 +15,7 @@ namespace {
 Sample identity(const Sample& sample) {
   Sample bare = sample;
   bare.count = bare.total_ns = bare.queued_ns = bare.max_ns = 0;
+  bare.variance_ns2 = bare.count_variance = 0;
   bare.histogram.clear();
   return bare;
 }
@@ -53,6 +54,8 @@ void merge_samples(std::vector<Sample>& samples) {
     into.total_ns += sample.total_ns;
     into.queued_ns += sample.queued_ns;
     into.max_ns = std::max(into.max_ns, sample.max_ns);
+    into.variance_ns2 += sample.variance_ns2;
+    into.count_variance += sample.count_variance;
     add_to(into.histogram, sample.histogram);
   }
   samples = std::move(merged);

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "profile/pprof_format.h"
+#include "profile/queue_json.h"
 
 namespace fiberprof::pprof {
 namespace {
@@ -107,28 +108,12 @@ std::string encode_extras(const Profile& profile, const std::vector<uint64_t>& r
   json root = {{"format", kFormat},          {"host", profile.host},        {"kernel", profile.kernel},
                {"command", profile.command}, {"target", profile.target},    {"tier", profile.tier},
                {"losses", profile.losses},   {"counters", profile.counters}};
-  json& queues = root["queues"] = json::array();
-  for (const QueueStats& queue : profile.queues) {
-    queues.push_back({{"pid", queue.pid},
-                      {"processor", queue.processor},
-                      {"ticks", queue.ticks},
-                      {"mean_depth", queue.mean_depth},
-                      {"max_depth", queue.max_depth},
-                      {"idle_fraction", queue.idle_fraction},
-                      {"histogram", queue.histogram}});
-  }
+  root["queues"] = queues_json<json>(profile.queues);
   json& queued = root["queued"] = json::array();
   for (const QueuedSite& site : profile.queued) {
     queued.push_back({{"pid", site.pid}, {"process", site.process}, {"site", site.site}, {"total_ns", site.total_ns}});
   }
-  json& delays = root["delays"] = json::array();
-  for (const QueueDelays& delay : profile.delays) {
-    delays.push_back({{"pid", delay.pid},
-                      {"count", delay.count},
-                      {"p50_ns", delay.p50_ns},
-                      {"p99_ns", delay.p99_ns},
-                      {"p999_ns", delay.p999_ns}});
-  }
+  root["delays"] = delays_json<json>(profile.delays);
   json& workers = root["workers"] = json::array();
   for (const WorkerStats& worker : profile.workers) {
     workers.push_back({{"pid", worker.pid},
@@ -181,7 +166,7 @@ Result<void> decode_extras(std::string_view source, Profile& profile, std::vecto
       queue.mean_depth = real(each, "mean_depth");
       queue.max_depth = number(each, "max_depth");
       queue.idle_fraction = real(each, "idle_fraction");
-      if (const auto list = each.find("histogram"); list != each.end()) queue.histogram = buckets(*list);
+      if (const auto list = each.find("histogram_log2"); list != each.end()) queue.histogram = buckets(*list);
       profile.queues.push_back(std::move(queue));
     }
   }

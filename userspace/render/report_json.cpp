@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "profile/queue_json.h"
 #include "profile/reconciliation.h"
 #include "render/account_json.h"
 #include "render/frame_json.h"
@@ -50,8 +51,10 @@ ordered_json section_json(const Profile& profile, const Section& section, const 
       out["queued_ns"] = row.queued_ns;
       add_errors(out, row.variance_ns2, row.count_variance);
     }
-    out["mean_ns"] = row.mean_ns();
-    out["max_ns"] = row.max_ns;
+    if (row.max_ns != 0) {  // samples of the CPU clock have no length
+      out["mean_ns"] = row.mean_ns();
+      out["max_ns"] = row.max_ns;
+    }
     if (std::any_of(row.histogram.begin(), row.histogram.end(), [](uint64_t count) { return count != 0; })) {
       out["p50_ns"] = percentile(row.histogram, 0.5, row.max_ns);
       out["p99_ns"] = percentile(row.histogram, 0.99, row.max_ns);
@@ -95,24 +98,8 @@ std::string report_json(const Profile& profile, const ReportOptions& options) {
   out["off_cpu"] = section_json(profile, off_cpu(profile, options.by, options.all_frames), options, false);
   out["on_cpu"] = section_json(profile, on_cpu(profile, options.by, options.all_frames), options, false);
   out["idle"] = section_json(profile, idle(profile, options.by, options.all_frames), options, false);
-  ordered_json& queues = out["queues"] = ordered_json::array();
-  for (const QueueStats& queue : profile.queues) {
-    queues.push_back({{"pid", queue.pid},
-                      {"processor", queue.processor},
-                      {"ticks", queue.ticks},
-                      {"mean_depth", queue.mean_depth},
-                      {"max_depth", queue.max_depth},
-                      {"idle_fraction", queue.idle_fraction},
-                      {"histogram_log2", queue.histogram}});
-  }
-  ordered_json& delays = out["queue_delays"] = ordered_json::array();
-  for (const QueueDelays& delay : profile.delays) {
-    delays.push_back({{"pid", delay.pid},
-                      {"count", delay.count},
-                      {"p50_ns", delay.p50_ns},
-                      {"p99_ns", delay.p99_ns},
-                      {"p999_ns", delay.p999_ns}});
-  }
+  out["queues"] = queues_json<ordered_json>(profile.queues);
+  out["queue_delays"] = delays_json<ordered_json>(profile.delays);
   ordered_json& workers = out["workers"] = ordered_json::array();
   for (const WorkerStats& worker : profile.workers) {
     workers.push_back({{"pid", worker.pid},

@@ -166,7 +166,11 @@ class Report {
     const size_t shown = most == 0 ? section.rows.size() : std::min(most, section.rows.size());
     bool histograms = false;
     for (size_t i = 0; i < shown; ++i) histograms |= percentile(section.rows[i].histogram, 1, UINT64_MAX) != 0;
-    std::vector<Column> titles = {{"total"}, {"%"}, {unit}, {"mean"}, {"max"}};
+    // Samples divide up a time that is known; none has a length of its own.
+    const bool lengths =
+        std::any_of(section.rows.begin(), section.rows.end(), [](const Row& row) { return row.max_ns != 0; });
+    std::vector<Column> titles = {{"total"}, {"%"}, {unit}};
+    if (lengths) titles.insert(titles.end(), {{"mean"}, {"max"}});
     if (histograms) titles.insert(titles.end(), {{"p50"}, {"p99"}});
     titles.push_back({options_.by == GroupBy::process                                  ? "process"
                       : options_.by == GroupBy::fiber                                  ? "fiber"
@@ -177,9 +181,10 @@ class Report {
     Table table(std::move(titles));
     for (size_t i = 0; i < shown; ++i) {
       const Row& row = section.rows[i];
-      std::vector<std::string> cells = {
-          format_duration(row.total_ns) + error_of(row), format_share(row.total_ns, section.totals.total_ns),
-          format_count(row.count + row.open), format_duration(row.mean_ns()), format_duration(row.max_ns)};
+      std::vector<std::string> cells = {format_duration(row.total_ns) + error_of(row),
+                                        format_share(row.total_ns, section.totals.total_ns),
+                                        format_count(row.count + row.open)};
+      if (lengths) cells.insert(cells.end(), {format_duration(row.mean_ns()), format_duration(row.max_ns)});
       for (const double p : {0.5, 0.99}) {
         const uint64_t value = percentile(row.histogram, p, row.max_ns);
         if (histograms) cells.push_back(value == 0 ? "" : format_duration(value));

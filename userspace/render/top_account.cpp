@@ -3,44 +3,41 @@
 // others have not ended: what fibers were parked for in the interval is what ended in it, and what the waits in flight
 // have grown.
 #include <algorithm>
+#include <map>
 
+#include "render/earlier.h"
 #include "render/top_model.h"
 #include "session/names.h"
 
 namespace fiberprof {
-namespace {
-
-uint64_t since(uint64_t now, uint64_t before) { return now > before ? now - before : 0; }
-
-}  // namespace
-
 void TopBuilder::add_account(TopModel& model, const Symbolize& symbolize, bool since_start) const {
   const AccountPoint &now = account_latest_, &before = since_start ? account_first_ : account_previous_;
-  const Snapshot &latest = now.snapshot, &from = before.snapshot;
+  const Snapshot &latest = *now.snapshot, &from = *before.snapshot;
   model.account_ns = since(latest.time_ns, from.time_ns);
   AccountBuilder builder;
+  std::map<std::pair<uint32_t, uint64_t>, AccountRow*> rows;
   const auto spawned = [&](uint32_t pid, uint64_t entry) -> AccountRow& {
-    const auto [slot, added] = entries_.try_emplace({pid, entry}, kMainFiber);
-    if (added && entry != 0) {
-      const std::vector<Frame>& frames = symbolize(pid, {entry});
-      if (!frames.empty()) slot->second = frames.back().function;
-    }
-    return builder.row(pid, process_, slot->second);
+    AccountRow*& row = rows[{pid, entry}];
+    if (row == nullptr) row = &builder.row(pid, process_, spawned_name(pid, entry, symbolize));
+    return *row;
   };
 
   // Signed: a wait that ended takes its past with it.
   std::map<std::pair<AccountRow*, uint8_t>, int64_t> parked;
-  const auto add_ended = [&](const Snapshot& snapshot, int sign) {
-    for (const BlockedEntry& entry : snapshot.blocked)
-      parked[{&builder.row(entry.pid, process_, text_of(entry.pid, entry.stack, symbolize).site), entry.reason}] +=
-          sign * static_cast<int64_t>(entry.parked_ns);
-  };
+  Earlier blocked(from.blocked, blocked_key);
+  AccountRow* last_row = nullptr;  // neighbours tend to be alike
+  for (const BlockedEntry& entry : latest.blocked) {
+    const auto more = static_cast<int64_t>(entry.parked_ns - blocked.of(entry).parked_ns);
+    if (more == 0) continue;
+    const std::string& site = shown_.of(entry.pid, entry.stack, latest.stacks, symbolize)->site;
+    if (last_row == nullptr || last_row->pid != entry.pid || last_row->site != site)
+      last_row = &builder.row(entry.pid, process_, site);
+    parked[{last_row, entry.reason}] += more;
+  }
   const auto add_open = [&](const std::vector<OpenWaitSum>& waits, int sign) {
     for (const OpenWaitSum& open : waits)
       parked[{&spawned(pid_, open.entry), open.reason}] += sign * static_cast<int64_t>(open.total_ns);
   };
-  add_ended(latest, 1);
-  add_ended(from, -1);
   add_open(now.open, 1);
   add_open(before.open, -1);
   for (const auto& [key, ns] : parked)
@@ -52,19 +49,19 @@ void TopBuilder::add_account(TopModel& model, const Symbolize& symbolize, bool s
     spawned(entry.pid, entry.fiber_entry).queued_ns +=
         since(entry.total_ns, queued_before[{entry.pid, entry.fiber_entry}]);
 
-  const auto add_off_cpu = [&](const Snapshot& snapshot, bool add) {
-    for (const OffCpuEntry& entry : snapshot.off_cpu) {
-      if (!entry.on_fiber) continue;
-      AccountRow& row = spawned(entry.pid, entry.fiber_entry);
-      const auto count = [&](uint64_t& part, uint64_t ns) { part = add ? part + ns : since(part, ns); };
-      const uint64_t runnable = entry.cause == OffCpuCause::preempted ? entry.total_ns : entry.runnable_ns;
-      count(row.preempted_ns, runnable);
-      if (entry.cause != OffCpuCause::preempted)
-        count(row.kernel_ns[off_cpu_name(entry)], since(entry.total_ns, runnable));
-    }
+  const auto runnable = [](const OffCpuEntry& entry) {
+    return entry.cause == OffCpuCause::preempted ? entry.total_ns : std::min(entry.runnable_ns, entry.total_ns);
   };
-  add_off_cpu(latest, true);
-  add_off_cpu(from, false);
+  Earlier off_cpu(from.off_cpu, off_cpu_key);
+  for (const OffCpuEntry& entry : latest.off_cpu) {
+    if (!entry.on_fiber) continue;
+    const OffCpuEntry& last = off_cpu.of(entry);
+    if (entry.total_ns == last.total_ns) continue;
+    AccountRow& row = spawned(entry.pid, entry.fiber_entry);
+    row.preempted_ns += since(runnable(entry), runnable(last));
+    if (entry.cause != OffCpuCause::preempted)
+      row.kernel_ns[off_cpu_name(entry)] += since(entry.total_ns - runnable(entry), last.total_ns - runnable(last));
+  }
 
   // Samples of the interval divide up the exact time of the interval.
   std::map<std::pair<uint32_t, uint64_t>, uint64_t> samples;
@@ -92,7 +89,7 @@ void TopBuilder::add_account(TopModel& model, const Symbolize& symbolize, bool s
 
 void TopBuilder::add_delays(TopModel& model, const Snapshot& from) const {
   DelayHistogram delays{};
-  for (const auto& [pid, histogram] : latest_.delays) {
+  for (const auto& [pid, histogram] : latest_->delays) {
     const auto before = from.delays.find(pid);
     const DelayHistogram more = before == from.delays.end() ? histogram : difference(histogram, before->second);
     for (size_t i = 0; i < delays.size(); ++i) delays[i] += more[i];

@@ -12,9 +12,10 @@ namespace {
 
 using nlohmann::ordered_json;
 
-ordered_json frames_json(const std::vector<Frame>& frames) {
+ordered_json frames_json(const FrameList& frames) {
   ordered_json list = ordered_json::array();
-  for (const Frame& frame : frames) {
+  for (const auto& each : frames) {
+    const Frame& frame = *each;
     ordered_json out = {{"function", sanitize(frame.function)}};
     if (!frame.file.empty()) out["file"] = sanitize(frame.file);
     if (frame.line != 0) out["line"] = frame.line;
@@ -71,6 +72,7 @@ std::string top_json(const TopModel& model, size_t max_stacks) {
   ordered_json& stacks = out["stacks"] = ordered_json::array();
   for (const TopStack& stack : model.stacks) {
     if (stacks.size() == max_stacks) break;
+    const std::vector<uint64_t> histogram = model.histogram(stack);
     stacks.push_back({{"reason", stack.reason},
                       {"pid", stack.pid},
                       {"count", stack.count},
@@ -78,19 +80,20 @@ std::string top_json(const TopModel& model, size_t max_stacks) {
                       {"queued_ns", stack.queued_ns},
                       {"mean_ns", stack.mean_ns()},
                       {"max_ns", stack.max_ns},
-                      {"p50_ns", percentile(stack.histogram, 0.5, stack.max_ns)},
-                      {"p99_ns", percentile(stack.histogram, 0.99, stack.max_ns)},
-                      {"frames", frames_json(stack.frames)}});
+                      {"p50_ns", percentile(histogram, 0.5, stack.max_ns)},
+                      {"p99_ns", percentile(histogram, 0.99, stack.max_ns)},
+                      {"frames", frames_json(stack.shown->frames)}});
   }
   ordered_json& kernel = out["kernel"] = ordered_json::array();
   for (const TopKernelWait& wait : model.kernel) {
+    if (kernel.size() == max_stacks) break;
     kernel.push_back({{"cause", wait.cause},
                       {"on_fiber", wait.on_fiber},
                       {"function", sanitize(wait.function)},
                       {"count", wait.count},
                       {"total_ns", wait.total_ns},
                       {"max_ns", wait.max_ns},
-                      {"frames", frames_json(wait.frames)}});
+                      {"frames", frames_json(wait.shown->frames)}});
   }
   out["idle_ns"] = model.idle_ns;
   const TopWorkers& workers = model.workers;

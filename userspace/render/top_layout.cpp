@@ -75,8 +75,9 @@ std::string history_bar(const std::vector<double>& history, size_t columns) {
 }
 
 std::string where(const TopStack& stack) {
-  if (stack.frames.empty()) return "";
-  return display_name(stack.frames[std::min(stack.culprit, stack.frames.size() - 1)].function);
+  const ShownStack& shown = *stack.shown;
+  if (shown.frames.empty()) return "";
+  return display_name(shown.frames[std::min(shown.culprit, shown.frames.size() - 1)]->function);
 }
 
 class Layout {
@@ -278,22 +279,19 @@ class Layout {
 
   // Rows with their expanded frames, scrolled so that the selected one is in sight.
   void place(const std::vector<size_t>& order, size_t room) {
-    std::vector<std::vector<Line>> blocks;
-    for (size_t i = 0; i < order.size(); ++i) blocks.push_back(stack_lines(model_.stacks[order[i]], i));
-    if (view_.selected < view_.first) view_.first = view_.selected;
-    const auto height = [&](size_t first) {
-      size_t sum = 0;
-      for (size_t i = first; i <= view_.selected && i < blocks.size(); ++i) sum += blocks[i].size();
-      return sum;
-    };
-    while (view_.first < view_.selected && height(view_.first) > room) ++view_.first;
-    view_.first = blocks.empty() ? 0 : std::min(view_.first, blocks.size() - 1);
-    for (size_t i = view_.first; i < blocks.size() && room != 0; ++i) {
-      for (Line& each : blocks[i]) {
+    const auto lines_of = [&](size_t i) { return stack_lines(model_.stacks[order[i]], i); };
+    if (order.empty()) return;
+    view_.first = std::min({view_.first, view_.selected, order.size() - 1});
+    size_t lowest = view_.selected;
+    for (size_t used = lines_of(lowest).size(); lowest > view_.first; --lowest)
+      if ((used += lines_of(lowest - 1).size()) > room) break;
+    view_.first = std::max(view_.first, lowest);
+    for (size_t i = view_.first; i < order.size() && room != 0; ++i) {
+      for (Line& each : lines_of(i)) {
         if (room == 0) break;
         // Of a last row that does not fit, say how much is left instead.
-        if (room == 1 && each.stack >= 0 && i + 1 < blocks.size() && !(view_.live && i == view_.selected)) {
-          line({{"          … " + std::to_string(blocks.size() - i) + " more", Role::dim}});
+        if (room == 1 && each.stack >= 0 && i + 1 < order.size() && !(view_.live && i == view_.selected)) {
+          line({{"          … " + std::to_string(order.size() - i) + " more", Role::dim}});
           room = 0;
           break;
         }
@@ -324,20 +322,21 @@ class Layout {
 
   void frames(const TopStack& stack) {
     const std::string indent(13, ' ');
-    std::string facts = "p50 " + format_duration(percentile(stack.histogram, 0.5, stack.max_ns)) + "   p99 " +
-                        format_duration(percentile(stack.histogram, 0.99, stack.max_ns));
+    const std::vector<uint64_t> histogram = model_.histogram(stack);
+    std::string facts = "p50 " + format_duration(percentile(histogram, 0.5, stack.max_ns)) + "   p99 " +
+                        format_duration(percentile(histogram, 0.99, stack.max_ns));
     if (stack.queued_ns != 0) facts += "   queued " + format_share(stack.queued_ns, stack.total_ns);
-    const std::string shape = sparkline(stack.histogram, 24);
+    const std::string shape = sparkline(histogram, 24);
     line({{indent + facts + "   ", Role::dim}, {shape, Role::bar}});
-    for (size_t i = 0; i < stack.frames.size(); ++i) {
-      const Frame& frame = stack.frames[i];
+    for (size_t i = 0; i < stack.shown->frames.size(); ++i) {
+      const Frame& frame = *stack.shown->frames[i];
       const std::string place = sanitize(short_location(frame.file, frame.line));
       const size_t room =
           columns_ > indent.size() + place.size() + 2 ? columns_ - indent.size() - place.size() - 2 : 16;
-      line({{indent + fit(display_name(frame.function), room), i == stack.culprit ? Role::bold : Role::normal},
+      line({{indent + fit(display_name(frame.function), room), i == stack.shown->culprit ? Role::bold : Role::normal},
             {place.empty() ? "" : "  " + place, Role::dim}});
     }
-    if (stack.frames.empty()) line({{indent + "(no stack was taken)", Role::dim}});
+    if (stack.shown->frames.empty()) line({{indent + "(no stack was taken)", Role::dim}});
   }
 
   void kernel() {
@@ -445,8 +444,8 @@ std::vector<size_t> shown_stacks(const TopModel& model, const TopView& view) {
   const std::string wanted = lower(view.filter);
   const auto matches = [&](const TopStack& stack) {
     if (wanted.empty() || lower(stack.reason).find(wanted) != std::string::npos) return true;
-    return std::any_of(stack.frames.begin(), stack.frames.end(),
-                       [&](const Frame& frame) { return lower(frame.function).find(wanted) != std::string::npos; });
+    return std::any_of(stack.shown->frames.begin(), stack.shown->frames.end(),
+                       [&](const auto& frame) { return lower(frame->function).find(wanted) != std::string::npos; });
   };
   std::vector<size_t> order;
   for (size_t i = 0; i < model.stacks.size(); ++i) {

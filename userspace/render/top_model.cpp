@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
+#include <string_view>
 #include <tuple>
 #include <unordered_map>
 
+#include "render/earlier.h"
 #include "render/names.h"
-#include "render/stack_view.h"
 #include "session/names.h"
 
 namespace fiberprof {
@@ -18,57 +20,6 @@ namespace {
 // Of queue depth, for the sparkline: a minute, unless refreshes come so often that it would be more than these.
 constexpr uint64_t kHistoryNs = 60'000'000'000;
 constexpr size_t kMostHistory = 600;
-
-// Counters only grow, but two reads of per-CPU values may cross: never go below zero.
-uint64_t since(uint64_t now, uint64_t before) { return now > before ? now - before : 0; }
-
-template <class Key, class Entry, class MakeKey>
-std::map<Key, const Entry*> index_of(const std::vector<Entry>& entries, MakeKey make_key) {
-  std::map<Key, const Entry*> index;
-  for (const Entry& entry : entries) index[make_key(entry)] = &entry;
-  return index;
-}
-
-auto blocked_key(const BlockedEntry& entry) { return std::make_tuple(entry.pid, entry.reason, entry.stack); }
-
-auto off_cpu_key(const OffCpuEntry& entry) {
-  return std::make_tuple(entry.pid, entry.cause, entry.on_fiber, entry.syscall, entry.futex_op, entry.fiber_entry,
-                         entry.user_stack, entry.kernel_stack);
-}
-
-auto queue_key(const QueueEntry& entry) { return std::make_tuple(entry.pid, entry.processor); }
-
-template <class Key, class Entry>
-const Entry& find(const std::map<Key, const Entry*>& index, const Key& key) {
-  static const Entry kNone{};
-  const auto found = index.find(key);
-  return found == index.end() ? kNone : *found->second;
-}
-
-const std::vector<uint64_t>& addresses(const Snapshot& snapshot, StackId stack) {
-  static const std::vector<uint64_t> kNone;
-  const auto found = snapshot.stacks.find(stack);
-  return found == snapshot.stacks.end() ? kNone : found->second;
-}
-
-std::string frames_key(const std::vector<Frame>& frames) {
-  std::string key;
-  for (const Frame& frame : frames) key += frame.function + "\x1f" + std::to_string(frame.line) + "\x1e";
-  return key;
-}
-
-// As fiber_of() of a recording: the program's outermost function. Empty: there is no stack.
-std::string site_of(const std::vector<Frame>& frames) {
-  if (frames.empty()) return {};
-  for (auto frame = frames.rbegin(); frame != frames.rend(); ++frame)
-    if (!is_library(frame->function, frame->binary, frame->runtime)) return frame->function;
-  return kMainFiber;
-}
-
-size_t culprit_of(const std::vector<Frame>& frames) {
-  return culprit(frames.size(),
-                 [&](size_t i) { return is_library(frames[i].function, frames[i].binary, frames[i].runtime); });
-}
 
 }  // namespace
 
@@ -125,19 +76,18 @@ Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint6
 }
 
 void TopBuilder::update(Snapshot snapshot, std::optional<RegistrySummary> summary, std::optional<FiberCensus> census) {
-  if (!any_) {
+  if (first_ == nullptr) {
     // What was counted between the attach and the first look belongs to the first interval.
-    previous_ = Snapshot{};
-    previous_.time_ns = previous_.attached_ns = snapshot.attached_ns;
-    first_ = previous_;
+    Snapshot attach;
+    attach.time_ns = attach.attached_ns = snapshot.attached_ns;
+    first_ = previous_ = std::make_shared<const Snapshot>(std::move(attach));
     first_summary_ = previous_summary_ = summary;
-    account_first_ = account_latest_ = {previous_, {}};
-    any_ = true;
+    account_first_ = account_latest_ = {first_, {}};
   } else {
     previous_ = std::move(latest_);
     previous_summary_ = summary_;
   }
-  latest_ = std::move(snapshot);
+  latest_ = std::make_shared<const Snapshot>(std::move(snapshot));
   summary_ = std::move(summary);
   // A process that cannot be read has no waits in flight that anybody knows of.
   if (census || !census_) {
@@ -145,14 +95,14 @@ void TopBuilder::update(Snapshot snapshot, std::optional<RegistrySummary> summar
     account_latest_ = {latest_, census ? census->open : std::vector<OpenWaitSum>()};
   }
   if (census) census_ = std::move(census);
-  const auto before = index_of<std::tuple<uint32_t, uint32_t>>(previous_.queues, queue_key);
-  for (const QueueEntry& queue : latest_.queues) {
-    const QueueEntry& last = find(before, queue_key(queue));
+  Earlier before(previous_->queues, queue_key);
+  for (const QueueEntry& queue : latest_->queues) {
+    const QueueEntry& last = before.of(queue);
     const uint64_t ticks = since(queue.ticks, last.ticks);
     if (ticks == 0) continue;
     std::deque<double>& means = history_[{queue.pid, queue.processor}].means;
     means.push_back(static_cast<double>(since(queue.depth_sum, last.depth_sum)) / static_cast<double>(ticks));
-    const uint64_t interval = std::max<uint64_t>(since(latest_.time_ns, previous_.time_ns), 1);
+    const uint64_t interval = std::max<uint64_t>(since(latest_->time_ns, previous_->time_ns), 1);
     const size_t most = std::clamp<size_t>(kHistoryNs / interval, 1, kMostHistory);
     while (means.size() > most) means.pop_front();
   }
@@ -165,24 +115,27 @@ void TopBuilder::reset() {
   history_.clear();
 }
 
-const Snapshot& TopBuilder::base(bool since_start) const {
+const TopBuilder::Shared& TopBuilder::base(bool since_start) const {
   // Just after a reset the interval before it must not come back.
-  return since_start || first_.time_ns > previous_.time_ns ? first_ : previous_;
+  return since_start || first_->time_ns > previous_->time_ns ? first_ : previous_;
 }
 
 TopModel TopBuilder::model(const Symbolize& symbolize, Group group, bool since_start) const {
-  const Snapshot& from = base(since_start);
+  const bool from_start = base(since_start) == first_;
+  const Snapshot& from = *base(since_start);
   TopModel model;
   model.process = process_;
   model.pid = pid_;
   model.exact = exact_;
   model.since_start = since_start;
-  model.interval_ns = since(latest_.time_ns, from.time_ns);
-  model.watched_ns = since(latest_.time_ns, first_.time_ns);
+  model.interval_ns = since(latest_->time_ns, from.time_ns);
+  model.watched_ns = since(latest_->time_ns, first_->time_ns);
   model.fibers = census_;
-  model.losses = latest_.losses;
+  model.losses = latest_->losses;
+  model.now = latest_;
+  model.before = base(since_start);
   if (summary_) {
-    const std::optional<RegistrySummary>& old = &from == &first_ ? first_summary_ : previous_summary_;
+    const std::optional<RegistrySummary>& old = from_start ? first_summary_ : previous_summary_;
     model.fibers_created = since(summary_->fibers_created, old ? old->fibers_created : summary_->fibers_created);
     model.global_queue = summary_->global_queue_depth;
     const auto steals = [](const RegistrySummary& summary) {
@@ -192,7 +145,7 @@ TopModel TopBuilder::model(const Symbolize& symbolize, Group group, bool since_s
     };
     model.steals = since(steals(*summary_), old ? steals(*old) : steals(*summary_));
   }
-  for (const auto& [pid, counters] : latest_.counters) {
+  for (const auto& [pid, counters] : latest_->counters) {
     const auto found = from.counters.find(pid);
     const ProcessCounters old = found == from.counters.end() ? ProcessCounters{} : found->second;
     model.handoffs += since(counters.handoffs, old.handoffs);
@@ -201,100 +154,123 @@ TopModel TopBuilder::model(const Symbolize& symbolize, Group group, bool since_s
   }
   add_stacks(model, from, symbolize, group);
   add_kernel(model, from, symbolize);
-  add_account(model, symbolize, &from == &first_);
+  add_account(model, symbolize, from_start);
   add_delays(model, from);
   add_workers(model, from);
   add_processors(model, from);
   return model;
 }
 
-const TopBuilder::StackText& TopBuilder::text_of(uint32_t pid, StackId stack, const Symbolize& symbolize) const {
-  constexpr size_t kMost = 100'000;
-  if (texts_.size() > kMost) texts_.clear();
-  static const StackText kNone;
-  const std::vector<uint64_t>& known = addresses(latest_, stack);
-  if (known.empty()) return kNone;
-  const auto [slot, added] = texts_.try_emplace({pid, stack});
-  if (!added) return slot->second;
-  const std::vector<Frame>& frames = symbolize(pid, known);
-  slot->second.key = frames_key(frames);
-  slot->second.site = site_of(frames);
+const std::string& TopBuilder::spawned_name(uint32_t pid, uint64_t entry, const Symbolize& symbolize) const {
+  const auto [slot, added] = entries_.try_emplace({pid, entry}, kMainFiber);
+  if (added && entry != 0)
+    if (const std::vector<Frame> frames = symbolize(pid, {entry}); !frames.empty())
+      slot->second = frames.back().function;
   return slot->second;
 }
 
 void TopBuilder::add_stacks(TopModel& model, const Snapshot& from, const Symbolize& symbolize, Group group) const {
-  const auto before = index_of<std::tuple<uint32_t, uint8_t, StackId>>(from.blocked, blocked_key);
-  std::unordered_map<std::string, size_t> rows;
-  for (const BlockedEntry& entry : latest_.blocked) {
-    const BlockedEntry& last = find(before, blocked_key(entry));
+  static const auto kAnyStack = std::make_shared<const ShownStack>();
+  struct Sum {
+    uint32_t pid = 0;
+    uint8_t reason = 0;
+    std::shared_ptr<const ShownStack> shown;
+    uint64_t count = 0, total_ns = 0, queued_ns = 0, max_ns = 0;
+    uint32_t changes = 0, next_change = 0;
+  };
+  std::vector<Sum> sums;
+  std::vector<std::pair<const BlockedEntry*, const BlockedEntry*>> changes;
+  std::vector<uint32_t> sum_of;                  // of each change
+  std::unordered_map<uint64_t, uint32_t> known;  // process ids have 22 bits, reasons 8
+  Earlier before(from.blocked, blocked_key);
+  for (const BlockedEntry& entry : latest_->blocked) {
+    const BlockedEntry& last = before.of(entry);
     const uint64_t count = since(entry.count, last.count);
     if (count == 0) continue;
-    std::string key = std::to_string(entry.pid) + "/" + std::to_string(entry.reason) + "/";
-    // Addresses differ where text does not: two calls on one line, two copies of an inlined function.
-    if (group == Group::stack) key += text_of(entry.pid, entry.stack, symbolize).key;
-    const auto [slot, inserted] = rows.try_emplace(key, model.stacks.size());
-    if (inserted) {
-      TopStack row;
-      row.key = key;
-      row.reason = reason_name(entry.reason);
-      row.pid = entry.pid;
-      if (group == Group::stack) row.frames = symbolize(entry.pid, addresses(latest_, entry.stack));
-      row.culprit = culprit_of(row.frames);
-      row.histogram.resize(kHistogramBuckets);
-      model.stacks.push_back(std::move(row));
-    }
-    TopStack& row = model.stacks[slot->second];
+    const auto& shown =
+        group == Group::stack ? shown_.of(entry.pid, entry.stack, latest_->stacks, symbolize) : kAnyStack;
+    const uint64_t key = uint64_t{entry.pid} << 40 | uint64_t{entry.reason} << 32 | shown->id;
+    const auto [slot, added] = known.try_emplace(key, static_cast<uint32_t>(sums.size()));
+    if (added) sums.push_back({entry.pid, entry.reason, shown});
+    Sum& sum = sums[slot->second];
     const uint64_t queued = since(entry.queued_ns, last.queued_ns);
     const uint64_t total = since(entry.parked_ns, last.parked_ns) + queued;
-    row.count += count;
-    row.total_ns += total;
-    row.queued_ns += queued;
-    row.max_ns = std::max(row.max_ns, entry.max_ns);
-    for (size_t i = 0; i < row.histogram.size(); ++i) row.histogram[i] += since(entry.parked[i], last.parked[i]);
+    sum.count += count;
+    sum.total_ns += total;
+    sum.queued_ns += queued;
+    sum.max_ns = std::max(sum.max_ns, entry.max_ns);
+    ++sum.changes;
+    changes.emplace_back(&entry, &last);
+    sum_of.push_back(slot->second);
     model.waits += count;
     model.blocked_ns += total;
     model.queued_ns += queued;
   }
-  std::stable_sort(model.stacks.begin(), model.stacks.end(),
-                   [](const TopStack& a, const TopStack& b) { return a.total_ns > b.total_ns; });
+  std::vector<uint32_t> order(sums.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return sums[a].total_ns > sums[b].total_ns; });
+  model.stacks.reserve(sums.size());
+  uint32_t first_change = 0;
+  for (const uint32_t i : order) {
+    Sum& sum = sums[i];
+    sum.next_change = first_change;
+    TopStack row;
+    row.key = std::to_string(sum.pid) + "/" + std::to_string(sum.reason) + "/" + std::to_string(sum.shown->id);
+    row.reason = reason_name(sum.reason);
+    row.pid = sum.pid;
+    row.count = sum.count;
+    row.total_ns = sum.total_ns;
+    row.queued_ns = sum.queued_ns;
+    row.max_ns = sum.max_ns;
+    row.shown = std::move(sum.shown);
+    row.first_change = first_change;
+    row.changes = sum.changes;
+    first_change += sum.changes;
+    model.stacks.push_back(std::move(row));
+  }
+  model.changes.resize(changes.size());
+  for (size_t i = 0; i < changes.size(); ++i) model.changes[sums[sum_of[i]].next_change++] = changes[i];
+}
+
+std::vector<uint64_t> TopModel::histogram(const TopStack& stack) const {
+  std::vector<uint64_t> sum(kHistogramBuckets);
+  for (uint32_t change = 0; change < stack.changes; ++change) {
+    const auto& [entry, last] = changes[stack.first_change + change];
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += since(entry->parked[i], last->parked[i]);
+  }
+  return sum;
 }
 
 void TopBuilder::add_kernel(TopModel& model, const Snapshot& from, const Symbolize& symbolize) const {
-  using Key = decltype(off_cpu_key(OffCpuEntry{}));
-  const auto before = index_of<Key>(from.off_cpu, off_cpu_key);
-  std::map<std::tuple<std::string, bool, std::string>, size_t> rows;
-  for (const OffCpuEntry& entry : latest_.off_cpu) {
-    const OffCpuEntry& last = find(before, off_cpu_key(entry));
+  static const auto kNone = std::make_shared<const ShownStack>();
+  static const std::string kNoFiber = "(scheduler)", kUnknown = "(fiber)";
+  std::map<std::tuple<OffCpuCause, int32_t, uint32_t>, std::string> causes;
+  std::map<std::tuple<std::string_view, bool, std::string_view>, size_t> rows;  // of strings that stay
+  Earlier before(from.off_cpu, off_cpu_key);
+  for (const OffCpuEntry& entry : latest_->off_cpu) {
+    const OffCpuEntry& last = before.of(entry);
     const uint64_t total = since(entry.total_ns, last.total_ns);
     if (total == 0) continue;
     if (is_idle(entry)) {
       model.idle_ns += total;
       continue;
     }
-    std::string function = "(scheduler)";
-    if (entry.on_fiber) {
-      const std::vector<Frame>& frames = symbolize(entry.pid, addresses(latest_, entry.user_stack));
-      // A library's function says less than the program's that called it, and `cause` has named the call.
-      const auto program = std::find_if(frames.begin(), frames.end(), [&](const Frame& frame) {
-        return !is_library(frame.function, frame.binary, frame.runtime);
-      });
-      if (program != frames.end()) {
-        function = program->function;
-      } else if (entry.fiber_entry != 0) {
-        const std::vector<Frame>& spawned = symbolize(entry.pid, {entry.fiber_entry});
-        function = spawned.empty() ? "(fiber)" : spawned.back().function;
-      } else {
-        function = "(fiber)";
-      }
-    }
-    const std::string cause = off_cpu_name(entry);
+    const auto& shown = entry.on_fiber ? shown_.of(entry.pid, entry.user_stack, latest_->stacks, symbolize) : kNone;
+    // A library's function says less than the program's that called it, and `cause` has named the call.
+    const std::string& function = !entry.on_fiber            ? kNoFiber
+                                  : !shown->function.empty() ? shown->function
+                                  : entry.fiber_entry != 0   ? spawned_name(entry.pid, entry.fiber_entry, symbolize)
+                                                             : kUnknown;
+    std::string& cause = causes[{entry.cause, entry.syscall, entry.futex_op}];
+    if (cause.empty()) cause = off_cpu_name(entry);
     const auto [slot, inserted] = rows.try_emplace({cause, entry.on_fiber, function}, model.kernel.size());
     if (inserted) {
       TopKernelWait row;
       row.cause = cause;
       row.on_fiber = entry.on_fiber;
       row.function = function;
-      if (entry.on_fiber) row.frames = symbolize(entry.pid, addresses(latest_, entry.user_stack));
+      row.shown = shown;
       model.kernel.push_back(std::move(row));
     }
     TopKernelWait& row = model.kernel[slot->second];
@@ -311,7 +287,7 @@ void TopBuilder::add_kernel(TopModel& model, const Snapshot& from, const Symboli
 void TopBuilder::add_workers(TopModel& model, const Snapshot& from) const {
   TopWorkers& workers = model.workers;
   workers.runnable.resize(kHistogramBuckets);
-  for (const auto& [pid, time] : latest_.worker_times) {
+  for (const auto& [pid, time] : latest_->worker_times) {
     const auto found = from.worker_times.find(pid);
     const WorkerTime last = found == from.worker_times.end() ? WorkerTime{} : found->second;
     workers.on_cpu_ns += since(time.on_cpu_ns, last.on_cpu_ns);
@@ -324,7 +300,7 @@ void TopBuilder::add_workers(TopModel& model, const Snapshot& from) const {
 }
 
 void TopBuilder::add_processors(TopModel& model, const Snapshot& from) const {
-  const auto before = index_of<std::tuple<uint32_t, uint32_t>>(from.queues, queue_key);
+  Earlier before(from.queues, queue_key);
   std::map<std::pair<uint32_t, uint32_t>, TopProcessor> processors;
   if (summary_) {  // the registry knows processors that had no tick yet, and the state right now
     for (const ProcessorInfo& info : summary_->processors) {
@@ -333,11 +309,11 @@ void TopBuilder::add_processors(TopModel& model, const Snapshot& from) const {
       row.depth = info.queue_depth;
     }
   }
-  for (const QueueEntry& queue : latest_.queues) {
+  for (const QueueEntry& queue : latest_->queues) {
     const bool known = processors.count({queue.pid, queue.processor}) != 0;
     TopProcessor& row = processors[{queue.pid, queue.processor}];
     if (!known) row.depth = queue.last_depth;
-    const QueueEntry& last = find(before, queue_key(queue));
+    const QueueEntry& last = before.of(queue);
     row.max_depth = queue.depth_max;
     const double ticks = static_cast<double>(since(queue.ticks, last.ticks));
     if (ticks > 0) {

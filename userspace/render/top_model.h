@@ -5,14 +5,15 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "process/registry_view.h"
 #include "render/account.h"
+#include "render/shown_stacks.h"
 #include "session/delays.h"
 #include "session/snapshot.h"
 #include "symbol/symbolizer.h"
@@ -51,9 +52,8 @@ struct TopStack {
   uint32_t pid = 0;
   uint64_t count = 0, total_ns = 0, queued_ns = 0;  // within the interval; weighted when sampled
   uint64_t max_ns = 0;                              // longest since the session (or reset) began
-  std::vector<uint64_t> histogram;
-  std::vector<Frame> frames;  // shown ones, innermost first; empty when grouped by reason
-  size_t culprit = 0;         // index into `frames` of the program's function next to the wait
+  std::shared_ptr<const ShownStack> shown;          // never null; without frames when grouped by reason
+  uint32_t first_change = 0, changes = 0;           // of TopModel::changes
   uint64_t mean_ns() const { return count == 0 ? 0 : total_ns / count; }
 };
 
@@ -62,8 +62,8 @@ struct TopKernelWait {
   std::string cause;  // "futex wait", "preempted", "fsync (disk)"
   bool on_fiber = false;
   uint64_t count = 0, total_ns = 0, max_ns = 0;
-  std::string function;       // the program's function on the worker; the fiber's entry when the stack has none
-  std::vector<Frame> frames;  // user stack, shown frames, innermost first
+  std::string function;  // the program's function on the worker; the fiber's entry when the stack has none
+  std::shared_ptr<const ShownStack> shown;  // the user stack, never null; without frames when `on_fiber` is not
 };
 
 struct TopProcessor {
@@ -97,6 +97,10 @@ struct TopModel {
   uint64_t global_queue = 0;
   std::vector<TopProcessor> processors;
   std::vector<TopStack> stacks;  // longest total first
+  // What the stacks' histograms are the difference of, made only for those that are looked at.
+  std::vector<std::pair<const BlockedEntry*, const BlockedEntry*>> changes;  // now and before
+  std::shared_ptr<const Snapshot> now, before;                               // which they are in
+  std::vector<uint64_t> histogram(const TopStack& stack) const;              // within the interval
   uint64_t blocked_ns = 0, queued_ns = 0, waits = 0;
   Account account;
   uint64_t account_ns = 0;            // the interval it covers
@@ -108,10 +112,6 @@ struct TopModel {
   uint64_t handoffs = 0, overruns = 0, worker_starts = 0;
   Losses losses;  // since the session began
 };
-
-// Frames to show of a user stack; the second argument is the innermost address first, as in Snapshot::stacks.
-// They are valid until the next call.
-using Symbolize = std::function<const std::vector<Frame>&(uint32_t pid, const std::vector<uint64_t>& addresses)>;
 
 // Turns successive snapshots into models. Keeps the first and the last one seen.
 class TopBuilder {
@@ -129,6 +129,7 @@ class TopBuilder {
   TopModel model(const Symbolize& symbolize, Group group, bool since_start) const;
 
  private:
+  using Shared = std::shared_ptr<const Snapshot>;
   struct History {
     std::deque<double> means;
   };
@@ -138,33 +139,27 @@ class TopBuilder {
   void add_account(TopModel& model, const Symbolize& symbolize, bool since_start) const;  // top_account.cpp
   void add_delays(TopModel& model, const Snapshot& base) const;
   void add_processors(TopModel& model, const Snapshot& base) const;
-  const Snapshot& base(bool since_start) const;
+  const Shared& base(bool since_start) const;
 
   uint32_t pid_;
   std::string process_;
   bool exact_;
-  Snapshot first_, previous_, latest_;
-  bool any_ = false;
+  Shared first_, previous_, latest_ = std::make_shared<Snapshot>();
   std::optional<RegistrySummary> first_summary_, previous_summary_, summary_;
   std::optional<FiberCensus> census_;
   // What an account is the difference of.
   struct AccountPoint {
-    Snapshot snapshot;
+    Shared snapshot;
     std::vector<OpenWaitSum> open;
   };
-  // What is said of a stack again and again; made once, for there may be ten thousand of them.
-  struct StackText {
-    std::string site;  // spawned function
-    std::string key;   // the same for stacks that read the same
-  };
-  const StackText& text_of(uint32_t pid, StackId stack, const Symbolize& symbolize) const;
-  mutable std::map<std::pair<uint32_t, StackId>, StackText> texts_;
+  const std::string& spawned_name(uint32_t pid, uint64_t entry, const Symbolize& symbolize) const;
+  mutable ShownStacks shown_;
   mutable std::map<std::pair<uint32_t, uint64_t>, std::string> entries_;  // names of spawned functions
   AccountPoint account_first_, account_previous_, account_latest_;
   std::map<std::pair<uint32_t, uint32_t>, History> history_;  // by pid, processor
 };
 
-// One JSON object on one line; times in nanoseconds, over `interval_ns`.
+// One JSON object on one line; times in nanoseconds, over `interval_ns`. `max_stacks`: rows of each kind.
 std::string top_json(const TopModel& model, size_t max_stacks);
 
 }  // namespace fiberprof

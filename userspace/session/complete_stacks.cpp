@@ -15,19 +15,12 @@ std::vector<uint64_t> completed(const std::vector<uint64_t>& stack, const LeafSn
 
 }  // namespace
 
-void StackCompleter::complete(Snapshot& snapshot, const std::map<uint32_t, std::unique_ptr<ProcessSymbols>>& symbols) {
-  const auto replace = [&](StackId id, const auto& make) {
-    const auto stack = snapshot.stacks.find(id);
-    if (stack == snapshot.stacks.end()) return;
-    const auto known = known_.find(id);
-    stack->second = known != known_.end() ? known->second : known_.emplace(id, make(stack->second)).first->second;
-  };
+void complete_stacks(Snapshot& snapshot, const std::map<uint32_t, std::unique_ptr<ProcessSymbols>>& symbols) {
   const auto complete_one = [&](uint32_t pid, StackId id) {
     const auto process = symbols.find(pid);
     if (process == symbols.end() || !process->second) return;
-    const auto leaf = snapshot.leaves.find(id);
-    replace(id, [&](const std::vector<uint64_t>& stack) {
-      return completed(stack, leaf == snapshot.leaves.end() ? nullptr : leaf->second.get(), *process->second);
+    snapshot.stacks.complete(id, [&](const std::vector<uint64_t>& stack, const LeafSnapshot* leaf) {
+      return completed(stack, leaf, *process->second);
     });
   };
   for (const OffCpuEntry& entry : snapshot.off_cpu) complete_one(entry.pid, entry.user_stack);

@@ -4,25 +4,15 @@
 
 #include <map>
 #include <memory>
-#include <unordered_map>
-#include <vector>
 
 #include "session/snapshot.h"
 #include "symbol/symbolizer.h"
 
 namespace fiberprof {
 
-class StackCompleter {
- public:
-  // Changes the user stacks of `snapshot.off_cpu` in place:
-  //   - they get the callers that code without frame pointers hides (LeafSnapshot);
-  //   - one of a worker that is about to enter a fiber ends at the worker's loop: the thread's start is not the
-  //   fiber's.
-  // Keeps what it has found out, since a stack never changes: for snapshots of one session only.
-  void complete(Snapshot& snapshot, const std::map<uint32_t, std::unique_ptr<ProcessSymbols>>& symbols);
-
- private:
-  std::unordered_map<StackId, std::vector<uint64_t>> known_;
-};
+// Changes the user stacks of `snapshot.off_cpu` and `.on_cpu` in the snapshot's table, each once:
+//   - they get the callers that code without frame pointers hides (LeafSnapshot);
+//   - one of a worker that is about to enter a fiber ends at the worker's loop: the thread's start is not the fiber's.
+void complete_stacks(Snapshot& snapshot, const std::map<uint32_t, std::unique_ptr<ProcessSymbols>>& symbols);
 
 }  // namespace fiberprof

@@ -51,7 +51,8 @@ Result<EventCost> measure_event_cost() {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton->obj)
       bpf_program__set_autoload(program, program == skeleton->progs.on_blocked_exact);
-  for (auto* map : {skeleton->maps.blocked, skeleton->maps.offcpu, skeleton->maps.stacks, skeleton->maps.workers})
+  for (auto* map : {skeleton->maps.blocked, skeleton->maps.offcpu, skeleton->maps.stacks, skeleton->maps.worker_stacks,
+                    skeleton->maps.deep_stacks, skeleton->maps.workers})
     bpf_map__set_max_entries(map, 64);
   if (const int error = fiberprof_bpf::load(skeleton.get()))
     return fail("cannot load the BPF programs", std::strerror(-error), last_libbpf_warning());
@@ -77,9 +78,9 @@ Result<EventCost> measure_event_cost() {
   std::vector<uint32_t> depths;
   uint64_t key = 0;
   fp_stack stack{};
-  const int stacks = bpf_map__fd(skeleton->maps.stacks);
-  for (int more = bpf_map_get_next_key(stacks, nullptr, &key); !more; more = bpf_map_get_next_key(stacks, &key, &key))
-    if (bpf_map_lookup_elem(stacks, &key, &stack) == 0) depths.push_back(stack.n);
+  for (const int stacks : {bpf_map__fd(skeleton->maps.stacks), bpf_map__fd(skeleton->maps.deep_stacks)})
+    for (int more = bpf_map_get_next_key(stacks, nullptr, &key); !more; more = bpf_map_get_next_key(stacks, &key, &key))
+      if (bpf_map_lookup_elem(stacks, &key, &stack) == 0) depths.push_back(stack.n);
   std::sort(depths.begin(), depths.end());
   if (depths.size() < 3 || depths.front() == depths.back())
     return fail("the complete event has not counted its stacks");

@@ -37,6 +37,11 @@ void SnapshotReader::forget(const Snapshot& part) {
   std::set<uint32_t> queues;
   std::set<std::pair<uint32_t, uint64_t>> queued;
   std::set<StackId> stacks;
+  // Links between wake-ups name the kernel's stacks, too, whichever process they were first seen in.
+  const bool linked = bpf_map__max_entries(skeleton_.maps.links) > 1;
+  const auto add_kernel_stack = [&](StackId id) {
+    if (!linked) stacks.insert(id);
+  };
   for (const BlockedEntry& entry : part.blocked) {
     blocked.emplace(entry.pid, entry.stack);
     stacks.insert(entry.stack);
@@ -44,10 +49,12 @@ void SnapshotReader::forget(const Snapshot& part) {
   for (const OffCpuEntry& entry : part.off_cpu) {
     off_cpu.emplace(entry.pid, entry.user_stack, entry.kernel_stack);
     stacks.insert(entry.user_stack);
+    add_kernel_stack(entry.kernel_stack);
   }
   for (const OnCpuEntry& entry : part.on_cpu) {
     on_cpu.emplace(entry.pid, entry.user_stack, entry.kernel_stack);
     stacks.insert(entry.user_stack);
+    add_kernel_stack(entry.kernel_stack);
   }
   for (const QueueEntry& entry : part.queues) queues.insert(entry.pid);
   for (const QueuedEntry& entry : part.queued) queued.emplace(entry.pid, entry.fiber_entry);
@@ -65,13 +72,19 @@ void SnapshotReader::forget(const Snapshot& part) {
       [&](const fp_offcpu_key& key) {
         return off_cpu.count({key.tgid, key.user_stack, key.kernel_stack}) != 0;
       },
-      [&](const fp_offcpu_key& key) { keep(key.user_stack); });
+      [&](const fp_offcpu_key& key) {
+        keep(key.user_stack);
+        keep(key.kernel_stack);
+      });
   delete_if<fp_oncpu_key>(
       maps.oncpu,
       [&](const fp_oncpu_key& key) {
         return on_cpu.count({key.tgid, key.user_stack, key.kernel_stack}) != 0;
       },
-      [&](const fp_oncpu_key& key) { keep(key.user_stack); });
+      [&](const fp_oncpu_key& key) {
+        keep(key.user_stack);
+        keep(key.kernel_stack);
+      });
   delete_if<fp_queue_key>(
       maps.queues, [&](const fp_queue_key& key) { return queues.count(key.tgid) != 0; }, ignore);
   delete_if<fp_queued_key>(
@@ -88,15 +101,14 @@ void SnapshotReader::forget(const Snapshot& part) {
   // is remembered, for it is the same.
   for (const StackId id : stacks) {
     if (!id) continue;
-    bpf_map_delete_elem(bpf_map__fd(maps.stacks), &id);
+    bpf_map_delete_elem(bpf_map__fd(stacks_with(id)), &id);
     leaves += bpf_map_delete_elem(bpf_map__fd(maps.leaves), &id) == 0;
-    stacks_.erase(id);
-    leaves_.erase(id);
   }
+  stacks_.erase(stacks);
   auto& full = *skeleton_.bss;
   __atomic_sub_fetch(&full.leaves_kept, leaves, __ATOMIC_RELAXED);
   full.blocked_full = full.offcpu_full = full.stacks_full = full.leaves_full = full.queues_full = full.queued_full = 0;
-  full.oncpu_full = full.times_full = 0;
+  full.oncpu_full = full.times_full = full.worker_stacks_full = full.deep_stacks_full = 0;
 }
 
 }  // namespace fiberprof

@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <functional>
+#include <string>
 #include <vector>
 
 #include "support/error.h"
@@ -17,8 +17,8 @@ namespace fiberprof {
 
 // Calls `visit(key, values)` for each entry of a hash map; `values` points at one value per possible CPU for per-CPU
 // maps (`cpus` > 1 or not), else at one. Entries inserted meanwhile may or may not be seen, none is seen twice.
-template <class Key, class Value>
-Result<void> read_map(const bpf_map* map, int cpus, const std::function<void(const Key&, const Value*)>& visit) {
+template <class Key, class Value, class Visit>
+Result<void> read_map(const bpf_map* map, int cpus, const Visit& visit) {
   static_assert(sizeof(Value) % 8 == 0, "the kernel rounds per-CPU values up to 8 bytes");
   const int fd = bpf_map__fd(map);
   const auto per_entry = static_cast<size_t>(cpus);

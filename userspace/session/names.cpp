@@ -30,6 +30,9 @@ std::string plain(std::string_view text) {
 constexpr std::string_view kFutexOperations[] = {
     "wait",      "wake",       "fd",          "requeue", "cmp requeue",     "wake op",        "lock pi",
     "unlock pi", "trylock pi", "wait bitset", "wake",    "wait requeue pi", "cmp requeue pi", "lock pi2"};
+#if defined(__x86_64__)
+constexpr int32_t kUprobe = 336;
+#endif
 constexpr int32_t kFutexWaitv = 449;  // on every architecture; futex_wait(2), 455, is one more plain wait
 
 }  // namespace
@@ -126,6 +129,10 @@ std::string syscall_name(int32_t number) {
     NAME(vfork)
 #endif
 #undef NAME
+#if defined(__x86_64__)
+    case kUprobe:  // how a probe at a 5-byte nop enters the kernel (6.18)
+      return "uprobe";
+#endif
     default:
       return "syscall " + std::to_string(number);
   }

@@ -109,8 +109,7 @@ void ProfileBuilder::add_blocked(const Snapshot& snapshot) {
     sample.reason = reason_name(entry.reason);
     sample.pid = entry.pid;
     sample.process = names_[entry.pid];
-    if (const auto stack = snapshot.stacks.find(entry.stack); stack != snapshot.stacks.end())
-      append_stack(sample.frames, entry.pid, stack->second, false);
+    if (const auto* stack = snapshot.stacks.find(entry.stack)) append_stack(sample.frames, entry.pid, *stack, false);
     sample.chain = chain_of(snapshot, entry.pid, entry.chain);
     sample.count = entry.count;
     sample.total_ns = entry.parked_ns + entry.queued_ns;
@@ -126,13 +125,12 @@ void ProfileBuilder::add_blocked(const Snapshot& snapshot) {
 std::vector<uint32_t> ProfileBuilder::off_cpu_frames(const Snapshot& snapshot, uint32_t pid, StackId kernel_stack,
                                                      StackId user_stack) {
   std::vector<uint32_t> frames;
-  if (const auto stack = snapshot.stacks.find(kernel_stack); stack != snapshot.stacks.end())
-    for (const uint64_t address : without_tracing(stack->second)) {
+  if (const auto* stack = snapshot.stacks.find(kernel_stack))
+    for (const uint64_t address : without_tracing(*stack)) {
       const auto& more = frames_of(pid, address, Kind::kernel);
       frames.insert(frames.end(), more.begin(), more.end());
     }
-  if (const auto stack = snapshot.stacks.find(user_stack); stack != snapshot.stacks.end())
-    append_stack(frames, pid, stack->second, false);
+  if (const auto* stack = snapshot.stacks.find(user_stack)) append_stack(frames, pid, *stack, false);
   return frames;
 }
 
@@ -162,13 +160,13 @@ void ProfileBuilder::add_on_cpu(const Snapshot& snapshot) {
     sample.pid = entry.pid;
     sample.process = names_[entry.pid];
     sample.name = function_name(entry.pid, entry.fiber_entry);
-    if (const auto stack = snapshot.stacks.find(entry.kernel_stack); stack != snapshot.stacks.end())
-      for (const uint64_t address : stack->second) {
+    if (const auto* stack = snapshot.stacks.find(entry.kernel_stack))
+      for (const uint64_t address : *stack) {
         const auto& frames = frames_of(entry.pid, address, Kind::kernel);
         sample.frames.insert(sample.frames.end(), frames.begin(), frames.end());
       }
-    if (const auto stack = snapshot.stacks.find(entry.user_stack); stack != snapshot.stacks.end())
-      append_stack(sample.frames, entry.pid, stack->second, false);
+    if (const auto* stack = snapshot.stacks.find(entry.user_stack))
+      append_stack(sample.frames, entry.pid, *stack, false);
     sample.count = entry.samples;
     sample.total_ns = entry.ns;
     profile_.samples.push_back(std::move(sample));
@@ -235,6 +233,7 @@ std::map<std::string, uint64_t> named_losses(const Losses& losses) {
       {"blocked map full", losses.blocked_map_full},
       {"off-CPU map full", losses.offcpu_map_full},
       {"stack map full", losses.stack_map_full},
+      {"worker stack map full", losses.worker_stack_map_full},
       {"worker map full", losses.worker_map_full},
       {"queue map full", losses.queue_map_full},
       {"queued map full", losses.queued_map_full},

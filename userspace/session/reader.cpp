@@ -2,8 +2,10 @@
 #include "session/reader.h"
 
 #include <algorithm>
-#include <map>
+#include <cstring>
+#include <string_view>
 #include <tuple>
+#include <unordered_map>
 
 #include "session/map_reader.h"
 #include "session/on_cpu_reader.h"
@@ -13,6 +15,8 @@
 
 namespace fiberprof {
 
+static_assert(offsetof(fp_stack, frames) == offsetof(fp_short_stack, frames) &&
+              offsetof(fp_stack, kernel) == offsetof(fp_short_stack, kernel));
 static_assert(FP_BUCKETS == kHistogramBuckets);
 static_assert(FP_PREEMPTED == static_cast<int>(OffCpuCause::preempted) &&
               FP_FUTEX == static_cast<int>(OffCpuCause::futex) && FP_POLL == static_cast<int>(OffCpuCause::poll) &&
@@ -47,10 +51,15 @@ OffCpuEntry entry_of(const fp_offcpu_key& key) {
   return entry;
 }
 
-auto order(const fp_offcpu_key& key) {
-  return std::make_tuple(key.tgid, key.cause, key.on_fiber, key.syscall, key.futex_op, key.fiber_entry, key.user_stack,
-                         key.kernel_stack);
-}
+// A key has no holes.
+struct SameKey {
+  bool operator()(const fp_offcpu_key& a, const fp_offcpu_key& b) const { return std::memcmp(&a, &b, sizeof a) == 0; }
+};
+struct HashKey {
+  size_t operator()(const fp_offcpu_key& key) const {
+    return std::hash<std::string_view>()({reinterpret_cast<const char*>(&key), sizeof key});
+  }
+};
 
 }  // namespace
 
@@ -63,19 +72,21 @@ Result<Snapshot> SnapshotReader::read() {
     if (auto done = (this->*part)(snapshot); !done) return tl::unexpected(done.error());
   if (auto done = read_on_cpu(skeleton_, snapshot); !done) return tl::unexpected(done.error());
   if (auto done = read_chains(skeleton_, snapshot); !done) return tl::unexpected(done.error());
-  if (auto done = read_stacks(snapshot); !done) return tl::unexpected(done.error());
+  read_stacks(snapshot);
   return snapshot;
 }
 
-Result<void> SnapshotReader::read_blocked(Snapshot& snapshot) const {
-  return read_map<fp_blocked_key, fp_blocked_value>(
-      skeleton_.maps.blocked, cpus_, [&](const fp_blocked_key& key, const fp_blocked_value* values) {
+Result<void> SnapshotReader::read_blocked(Snapshot& snapshot) {
+  snapshot.blocked.reserve(blocked_ + blocked_ / 8);
+  const int cpus = bpf_map__type(skeleton_.maps.blocked) == BPF_MAP_TYPE_HASH ? 1 : cpus_;
+  auto done = read_map<fp_blocked_key, fp_blocked_value>(
+      skeleton_.maps.blocked, cpus, [&](const fp_blocked_key& key, const fp_blocked_value* values) {
         BlockedEntry entry;
         entry.pid = key.tgid;
         entry.reason = static_cast<uint8_t>(key.reason);
         entry.stack = key.stack;
         entry.chain = key.chain;
-        for (int cpu = 0; cpu < cpus_; ++cpu) {
+        for (int cpu = 0; cpu < cpus; ++cpu) {
           const fp_blocked_value& value = values[cpu];
           entry.parked_ns += value.parked_ns;
           entry.queued_ns += value.queued_ns;
@@ -88,10 +99,14 @@ Result<void> SnapshotReader::read_blocked(Snapshot& snapshot) const {
         entry.count = sum(entry.parked);
         if (entry.events) snapshot.blocked.push_back(entry);
       });
+  blocked_ = snapshot.blocked.size();
+  return done;
 }
 
-Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) const {
-  std::map<decltype(order(fp_offcpu_key{})), OffCpuEntry> entries;
+Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) {
+  std::vector<fp_offcpu_key> keys;
+  keys.reserve(off_cpu_ + off_cpu_ / 8);
+  snapshot.off_cpu.reserve(off_cpu_ + off_cpu_ / 8);
   auto done = read_map<fp_offcpu_key, fp_offcpu_value>(
       skeleton_.maps.offcpu, cpus_, [&](const fp_offcpu_key& key, const fp_offcpu_value* values) {
         OffCpuEntry entry = entry_of(key);
@@ -103,25 +118,39 @@ Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) const {
           for (size_t i = 0; i < entry.duration.size(); ++i) entry.duration[i] += value.histogram[i];
         }
         entry.count = sum(entry.duration);
-        if (entry.count) entries.emplace(order(key), entry);
+        if (entry.count == 0) return;
+        keys.push_back(key);
+        snapshot.off_cpu.push_back(entry);
       });
   if (!done) return done;
   // Those still off their CPU, up to now: a worker stuck for good shall not be invisible.
+  std::unordered_map<fp_offcpu_key, OffCpuEntry, HashKey, SameKey> going_on;
   done = read_map<uint32_t, fp_worker>(skeleton_.maps.workers, 1, [&](const uint32_t&, const fp_worker* worker) {
     if (!worker->start_ns || worker->unwanted || worker->start_ns >= snapshot.time_ns) return;
-    const auto at = entries.try_emplace(order(worker->why), entry_of(worker->why)).first;
+    OffCpuEntry& entry = going_on.try_emplace(worker->why, entry_of(worker->why)).first->second;
     const uint64_t ns = snapshot.time_ns - worker->start_ns;
-    at->second.count += 1;
-    at->second.total_ns += ns;
+    entry.count += 1;
+    entry.total_ns += ns;
     if (worker->woken_ns && worker->woken_ns < snapshot.time_ns)
-      at->second.runnable_ns += snapshot.time_ns - worker->woken_ns;
-    at->second.max_ns = std::max(at->second.max_ns, ns);
+      entry.runnable_ns += snapshot.time_ns - worker->woken_ns;
+    entry.max_ns = std::max(entry.max_ns, ns);
   });
-  for (auto& [key, entry] : entries) snapshot.off_cpu.push_back(entry);
+  for (size_t i = 0; i < keys.size() && !going_on.empty(); ++i) {
+    const auto more = going_on.find(keys[i]);
+    if (more == going_on.end()) continue;
+    OffCpuEntry& entry = snapshot.off_cpu[i];
+    entry.count += more->second.count;
+    entry.total_ns += more->second.total_ns;
+    entry.runnable_ns += more->second.runnable_ns;
+    entry.max_ns = std::max(entry.max_ns, more->second.max_ns);
+    going_on.erase(more);
+  }
+  for (const auto& [key, entry] : going_on) snapshot.off_cpu.push_back(entry);
+  off_cpu_ = snapshot.off_cpu.size();
   return done;
 }
 
-Result<void> SnapshotReader::read_queues(Snapshot& snapshot) const {
+Result<void> SnapshotReader::read_queues(Snapshot& snapshot) {
   auto done = read_map<fp_queue_key, fp_queue_value>(
       skeleton_.maps.queues, 1, [&](const fp_queue_key& key, const fp_queue_value* value) {
         QueueEntry entry;
@@ -145,7 +174,7 @@ Result<void> SnapshotReader::read_queues(Snapshot& snapshot) const {
   });
 }
 
-Result<void> SnapshotReader::read_queued(Snapshot& snapshot) const {
+Result<void> SnapshotReader::read_queued(Snapshot& snapshot) {
   auto done = read_map<fp_queued_key, fp_queued_value>(
       skeleton_.maps.queued, 1, [&](const fp_queued_key& key, const fp_queued_value* value) {
         snapshot.queued.push_back({key.tgid, key.fiber_entry, value->total_ns, value->samples});
@@ -157,7 +186,7 @@ Result<void> SnapshotReader::read_queued(Snapshot& snapshot) const {
       });
 }
 
-Result<void> SnapshotReader::read_losses(Snapshot& snapshot) const {
+Result<void> SnapshotReader::read_losses(Snapshot& snapshot) {
   std::vector<fp_losses> values(static_cast<size_t>(cpus_));
   const uint32_t zero = 0;
   const int error = bpf_map_lookup_elem(bpf_map__fd(skeleton_.maps.losses), &zero, values.data());
@@ -169,6 +198,7 @@ Result<void> SnapshotReader::read_losses(Snapshot& snapshot) const {
   losses.blocked_map_full = total[FP_LOST_BLOCKED_FULL];
   losses.offcpu_map_full = total[FP_LOST_OFFCPU_FULL];
   losses.stack_map_full = total[FP_LOST_STACKS_FULL];
+  losses.worker_stack_map_full = total[FP_LOST_WORKER_STACKS_FULL];
   losses.worker_map_full = total[FP_LOST_WORKERS_FULL] + workers_not_added_;
   losses.queue_map_full = total[FP_LOST_QUEUES_FULL];
   losses.queued_map_full = total[FP_LOST_QUEUED_FULL];
@@ -189,51 +219,48 @@ Result<void> SnapshotReader::read_losses(Snapshot& snapshot) const {
   return {};
 }
 
-Result<void> SnapshotReader::read_stacks(Snapshot& snapshot) {
-  const auto need = [&](StackId id) {
-    if (!id) return;
-    auto [at, added] = stacks_.try_emplace(id);
-    if (added) {
-      fp_stack stack{};
-      if (bpf_map_lookup_elem(bpf_map__fd(skeleton_.maps.stacks), &id, &stack) != 0) return;
-      at->second.assign(stack.frames, stack.frames + std::min<uint32_t>(stack.n, FP_MAX_FRAMES));
-    }
-    snapshot.stacks.try_emplace(id, at->second);
-  };
-  for (const BlockedEntry& entry : snapshot.blocked) need(entry.stack);
+void SnapshotReader::read_stacks(Snapshot& snapshot) {
+  snapshot.stacks = stacks_;
+  for (const BlockedEntry& entry : snapshot.blocked) read_stack(entry.stack);
   for (const OffCpuEntry& entry : snapshot.off_cpu) {
-    need(entry.user_stack);
-    need(entry.kernel_stack);
-    read_leaf(snapshot, entry.user_stack);
+    read_stack(entry.user_stack);
+    read_stack(entry.kernel_stack);
   }
   for (const OnCpuEntry& entry : snapshot.on_cpu) {
-    need(entry.user_stack);
-    need(entry.kernel_stack);
-    read_leaf(snapshot, entry.user_stack);
+    read_stack(entry.user_stack);
+    read_stack(entry.kernel_stack);
   }
   for (const auto& [id, chain] : snapshot.chains)
     for (const WakerLink& link : chain.links)
-      for (const StackId stack : {link.waker_stack, link.user_stack, link.kernel_stack}) need(stack);
-  return {};
+      for (const StackId stack : {link.waker_stack, link.user_stack, link.kernel_stack}) read_stack(stack);
 }
 
-void SnapshotReader::read_leaf(Snapshot& snapshot, StackId id) {
-  if (!id) return;
-  const auto [at, added] = leaves_.try_emplace(id);
-  if (added) {
-    auto raw = std::make_unique<fp_leaf>();
-    if (bpf_map_lookup_elem(bpf_map__fd(skeleton_.maps.leaves), &id, raw.get()) != 0) return;
-    auto leaf = std::make_shared<LeafSnapshot>();
-    leaf->ip = raw->ip;
-    leaf->sp = raw->sp;
-    leaf->fp = raw->fp;
-    leaf->lr = raw->lr;
-    leaf->from = raw->from;
-    leaf->guessed = raw->guessed;
-    leaf->stack.assign(raw->bytes, raw->bytes + std::min<uint64_t>(raw->length, FP_LEAF_BYTES));
-    at->second = std::move(leaf);
-  }
-  if (at->second) snapshot.leaves.emplace(id, at->second);
+void SnapshotReader::read_stack(StackId id) {
+  if (!id || stacks_.find(id)) return;
+  fp_stack raw{};  // or what a short one has of it
+  if (bpf_map_lookup_elem(bpf_map__fd(stacks_with(id)), &id, &raw) != 0) return;
+  std::unique_ptr<LeafSnapshot> leaf;
+  if (id & FP_KEY_WORKER && !raw.kernel) leaf = read_leaf(id);
+  stacks_.add(id, {raw.frames, raw.frames + std::min<uint32_t>(raw.n, FP_MAX_FRAMES)}, std::move(leaf));
+}
+
+const bpf_map* SnapshotReader::stacks_with(StackId id) const {
+  const auto& maps = skeleton_.maps;
+  return id & FP_KEY_WORKER ? maps.worker_stacks : id & FP_KEY_DEEP ? maps.deep_stacks : maps.stacks;
+}
+
+std::unique_ptr<LeafSnapshot> SnapshotReader::read_leaf(StackId id) const {
+  auto raw = std::make_unique<fp_leaf>();
+  if (bpf_map_lookup_elem(bpf_map__fd(skeleton_.maps.leaves), &id, raw.get()) != 0) return nullptr;
+  auto leaf = std::make_unique<LeafSnapshot>();
+  leaf->ip = raw->ip;
+  leaf->sp = raw->sp;
+  leaf->fp = raw->fp;
+  leaf->lr = raw->lr;
+  leaf->from = raw->from;
+  leaf->guessed = raw->guessed;
+  leaf->stack.assign(raw->bytes, raw->bytes + std::min<uint64_t>(raw->length, FP_LEAF_BYTES));
+  return leaf;
 }
 
 }  // namespace fiberprof

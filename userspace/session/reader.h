@@ -7,6 +7,7 @@
 #include "session/snapshot.h"
 #include "support/error.h"
 
+struct bpf_map;
 struct fiberprof_bpf;
 
 namespace fiberprof {
@@ -22,19 +23,21 @@ class SnapshotReader {
   void add_worker_map_full() { ++workers_not_added_; }
 
  private:
-  Result<void> read_blocked(Snapshot& snapshot) const;
-  Result<void> read_off_cpu(Snapshot& snapshot) const;
-  Result<void> read_queues(Snapshot& snapshot) const;
-  Result<void> read_queued(Snapshot& snapshot) const;
-  Result<void> read_losses(Snapshot& snapshot) const;
-  Result<void> read_stacks(Snapshot& snapshot);
-  void read_leaf(Snapshot& snapshot, StackId id);
+  Result<void> read_blocked(Snapshot& snapshot);
+  Result<void> read_off_cpu(Snapshot& snapshot);
+  Result<void> read_queues(Snapshot& snapshot);
+  Result<void> read_queued(Snapshot& snapshot);
+  Result<void> read_losses(Snapshot& snapshot);
+  void read_stacks(Snapshot& snapshot);
+  void read_stack(StackId id);
+  const bpf_map* stacks_with(StackId id) const;  // the map that has it
+  std::unique_ptr<LeafSnapshot> read_leaf(StackId id) const;
 
   const fiberprof_bpf& skeleton_;
   int cpus_;
   uint64_t workers_not_added_ = 0;
-  std::unordered_map<StackId, std::vector<uint64_t>> stacks_;                // a stack never changes: each is read once
-  std::unordered_map<StackId, std::shared_ptr<const LeafSnapshot>> leaves_;  // null: there is none
+  size_t blocked_ = 0, off_cpu_ = 0;  // entries at the last reading
+  SessionStacks stacks_;              // a stack never changes: each is read once
 };
 
 }  // namespace fiberprof

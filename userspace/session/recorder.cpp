@@ -173,7 +173,7 @@ Result<Profile> Recorder::State::finish() {
     open.without_stack += counts->without_stack;
   }
   session->detach();
-  StackCompleter().complete(*snapshot, symbols);
+  complete_stacks(*snapshot, symbols);
   builder.add(*snapshot);
 
   Profile profile = builder.take();

@@ -27,9 +27,11 @@
 namespace fiberprof {
 namespace {
 
+constexpr uint32_t kMostWaits = 24576, kMostDeepStacks = 4096, kMostOffCpu = 16384, kMostWorkerStacks = 8192;
+
 // Per-CPU maps take entries x CPUs x 400 bytes of kernel memory: at most 64 MB of it, at least 1024 entries.
-uint32_t per_cpu_entries(int cpus) {
-  return std::clamp<uint32_t>((64u << 20) / (400u * static_cast<uint32_t>(cpus)), 1024, 16384);
+uint32_t per_cpu_entries(int cpus, uint32_t most) {
+  return std::clamp<uint32_t>((64u << 20) / (400u * static_cast<uint32_t>(cpus)), 1024, most);
 }
 
 }  // namespace
@@ -109,19 +111,23 @@ Result<void> Session::configure() {
   State& s = *state_;
   auto& maps = s.skeleton->maps;
   auto& programs = s.skeleton->progs;
-  const uint32_t entries = per_cpu_entries(s.cpus);
+  const bool exact = s.options.tier == Tier::exact;
   const auto size = [](uint32_t wanted, uint32_t otherwise) { return wanted ? wanted : otherwise; };
-  bool ok = bpf_map__set_max_entries(maps.blocked, size(s.options.max_blocked, entries)) == 0;
-  ok = ok && bpf_map__set_max_entries(maps.offcpu, size(s.options.max_off_cpu, entries)) == 0;
-  ok = ok && bpf_map__set_max_entries(maps.stacks, size(s.options.max_stacks, 16384)) == 0;
-  const uint32_t stacks = size(s.options.max_stacks, 16384);
-  ok = ok && bpf_map__set_max_entries(maps.oncpu, size(s.options.max_on_cpu, std::max(stacks / 4, 1u))) == 0;
+  const uint32_t waits = exact ? per_cpu_entries(s.cpus, kMostWaits) : kMostWaits;
+  bool ok = bpf_map__set_max_entries(maps.blocked, size(s.options.max_blocked, waits)) == 0;
+  ok = ok && (exact || bpf_map__set_type(maps.blocked, BPF_MAP_TYPE_HASH) == 0);
+  const uint32_t off_cpu = per_cpu_entries(s.cpus, kMostOffCpu);
+  ok = ok && bpf_map__set_max_entries(maps.offcpu, size(s.options.max_off_cpu, off_cpu)) == 0;
+  ok = ok && bpf_map__set_max_entries(maps.stacks, size(s.options.max_stacks, kMostWaits)) == 0;
+  ok = ok && bpf_map__set_max_entries(maps.deep_stacks, size(s.options.max_stacks, kMostDeepStacks)) == 0;
+  const uint32_t worker_stacks = size(s.options.max_worker_stacks, kMostWorkerStacks);
+  ok = ok && bpf_map__set_max_entries(maps.worker_stacks, worker_stacks) == 0;
+  ok = ok && bpf_map__set_max_entries(maps.oncpu, size(s.options.max_on_cpu, std::max(worker_stacks / 4, 1u))) == 0;
   ok = ok && bpf_map__set_max_entries(maps.workers, size(s.options.max_workers, 16384)) == 0;
   if (!s.options.wakers)
     for (auto* map : {maps.pasts, maps.links, maps.chains}) ok = ok && bpf_map__set_max_entries(map, 1) == 0;
   ok = ok && bpf_map__set_max_entries(maps.queues, size(s.options.max_queues, 4096)) == 0;
 
-  const bool exact = s.options.tier == Tier::exact;
   ok = ok && bpf_program__set_autoload(programs.on_blocked_exact, exact) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_blocked_sampled, !exact) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_unpark, s.options.wakers) == 0;

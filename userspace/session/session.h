@@ -31,7 +31,8 @@ struct SessionOptions {
   FiberFilter fibers;        // waits and off-CPU times of these fibers only; needs off_cpu
   uint32_t reasons = ~0u;    // bit i: record waits of reason i (FIBERPROF_REASON_*)
   // Entries of the kernel maps. 0: chosen by the number of CPUs, since per-CPU maps multiply by it.
-  uint32_t max_blocked = 0, max_off_cpu = 0, max_stacks = 0, max_workers = 0, max_queues = 0, max_on_cpu = 0;
+  uint32_t max_blocked = 0, max_off_cpu = 0, max_stacks = 0, max_worker_stacks = 0, max_workers = 0, max_queues = 0,
+           max_on_cpu = 0;
   std::optional<NopForm> nop_form;  // default: the cheapest on this kernel, see measure_nop_forms()
 };
 

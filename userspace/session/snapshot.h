@@ -5,22 +5,19 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
-#include "session/worker_time.h"
+#include "session/session_stacks.h"
 #include "session/waker_chain.h"
-#include "symbol/leaf_unwind.h"
+#include "session/worker_time.h"
 
 namespace fiberprof {
 
 inline constexpr int kHistogramBuckets = 44;  // bucket i counts durations in [2^i, 2^(i+1)) ns; the last is open
 
 using Histogram = std::array<uint64_t, kHistogramBuckets>;
-
-using StackId = uint64_t;  // 0: no stack was taken
 
 // Waits of fibers that have ended, by process, reason, stack and who ended them.
 struct BlockedEntry {
@@ -35,7 +32,7 @@ struct BlockedEntry {
   uint64_t events = 0;     // how many probe hits stand behind `count`
   // Sampled: the squares of the standard errors of parked_ns + queued_ns and of `count`.
   double variance_ns2 = 0, count_variance = 0;
-  Histogram parked{};      // of parked + queued, weighted, in full
+  Histogram parked{};  // of parked + queued, weighted, in full
 };
 
 enum class OffCpuCause : uint8_t {
@@ -104,7 +101,8 @@ struct ProcessCounters {
 struct Losses {
   uint64_t blocked_map_full = 0;
   uint64_t offcpu_map_full = 0;
-  uint64_t stack_map_full = 0;
+  uint64_t stack_map_full = 0;         // stacks of waits
+  uint64_t worker_stack_map_full = 0;  // stacks of workers on and off their CPU
   uint64_t stack_walk_failed = 0;
   uint64_t stack_truncated = 0;
   uint64_t stack_hash_collision = 0;
@@ -125,9 +123,9 @@ struct Losses {
   // Of all these, what was lost. stack_truncated, leaf_missing and clipped are not, those events are recorded; filtered
   // is what was asked for.
   uint64_t total() const {
-    return blocked_map_full + offcpu_map_full + stack_map_full + stack_walk_failed + stack_hash_collision +
-           user_memory_fault + worker_map_full + queue_map_full + queued_map_full + map_busy + scratch_preempted +
-           oncpu_map_full + process_map_full + chain_map_full + waker_forgotten + fiber_not_known;
+    return blocked_map_full + offcpu_map_full + stack_map_full + worker_stack_map_full + stack_walk_failed +
+           stack_hash_collision + user_memory_fault + worker_map_full + queue_map_full + queued_map_full + map_busy +
+           scratch_preempted + oncpu_map_full + process_map_full + chain_map_full + waker_forgotten + fiber_not_known;
   }
 };
 
@@ -143,11 +141,10 @@ struct Snapshot {
   std::unordered_map<uint32_t, DelayHistogram> delays;     // by pid
   std::unordered_map<uint32_t, ProcessCounters> counters;  // by pid
   Losses losses;
-  // Instruction addresses, innermost first, of every stack named above. Kernel stacks hold kernel addresses.
-  std::unordered_map<StackId, std::vector<uint64_t>> stacks;
+  // Instruction addresses, innermost first, of every stack named above, and maybe of more. Kernel stacks hold kernel
+  // addresses.
+  SessionStacks stacks;
   std::unordered_map<ChainId, WakerChain> chains;  // those named above
-  // Inner ends of the user stacks of `off_cpu`, as the kernel side took them; not for every stack. They never change.
-  std::unordered_map<StackId, std::shared_ptr<const LeafSnapshot>> leaves;
 };
 
 }  // namespace fiberprof

@@ -85,7 +85,7 @@ void SystemRecording::write_down(SystemWatch::Part& part) {
   builder_.forget_addresses(pid);
   builder_.name_process(pid, part.program->process.name);
   symbols_[pid] = std::move(part.program->symbols);
-  StackCompleter().complete(part.snapshot, symbols_);
+  complete_stacks(part.snapshot, symbols_);
   builder_.add(part.snapshot);
   part.program->symbols = std::move(symbols_[pid]);
   symbols_.erase(pid);

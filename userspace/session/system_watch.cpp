@@ -20,8 +20,8 @@ class Dealer {
 
   // By the outermost frame: the inner ones may be in a library that two programs of a process have at the same place.
   Snapshot* of(uint32_t pid, StackId stack) {
-    const auto addresses = whole_.stacks.find(stack);
-    return of_code(pid, addresses == whole_.stacks.end() || addresses->second.empty() ? 0 : addresses->second.back());
+    const auto* addresses = whole_.stacks.find(stack);
+    return of_code(pid, addresses == nullptr || addresses->empty() ? 0 : addresses->back());
   }
 
   // A process that has replaced its program has several: the one that has this code, else the first.
@@ -34,12 +34,8 @@ class Dealer {
     auto& part = parts_[owner == programs.end() ? programs.front() : *owner];
     part.time_ns = whole_.time_ns;
     part.attached_ns = whole_.attached_ns;
+    part.stacks = whole_.stacks;
     return &part;
-  }
-
-  void add_stack(Snapshot& part, StackId id) const {
-    if (const auto stack = whole_.stacks.find(id); stack != whole_.stacks.end()) part.stacks.insert(*stack);
-    if (const auto leaf = whole_.leaves.find(id); leaf != whole_.leaves.end()) part.leaves.insert(*leaf);
   }
 
   std::map<std::shared_ptr<Program>, Snapshot>& parts() { return parts_; }
@@ -118,22 +114,11 @@ Result<SystemWatch::Reading> SystemWatch::read() {
       continue;
     }
     part->blocked.push_back(entry);
-    dealer.add_stack(*part, entry.stack);
   }
-  for (const OffCpuEntry& entry : whole->off_cpu) {
-    Snapshot* part = dealer.of(entry.pid, entry.user_stack);
-    if (part == nullptr) continue;
-    part->off_cpu.push_back(entry);
-    dealer.add_stack(*part, entry.user_stack);
-    dealer.add_stack(*part, entry.kernel_stack);
-  }
-  for (const OnCpuEntry& entry : whole->on_cpu) {
-    Snapshot* part = dealer.of(entry.pid, entry.user_stack);
-    if (part == nullptr) continue;
-    part->on_cpu.push_back(entry);
-    dealer.add_stack(*part, entry.user_stack);
-    dealer.add_stack(*part, entry.kernel_stack);
-  }
+  for (const OffCpuEntry& entry : whole->off_cpu)
+    if (Snapshot* part = dealer.of(entry.pid, entry.user_stack)) part->off_cpu.push_back(entry);
+  for (const OnCpuEntry& entry : whole->on_cpu)
+    if (Snapshot* part = dealer.of(entry.pid, entry.user_stack)) part->on_cpu.push_back(entry);
   for (const auto& [pid, time] : whole->worker_times)
     if (Snapshot* part = dealer.of(pid, 0)) part->worker_times.emplace(pid, time);
   for (const QueueEntry& entry : whole->queues)
