@@ -4,13 +4,16 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fiberprof/registry.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <new>
+#include <thread>
 
 #include "process/target.h"
 #include "support/unique_fd.h"
@@ -50,6 +53,7 @@ std::vector<Range> without(Range range, const std::vector<Range>& holes) {
   return rest;
 }
 
+// Finds what is in use, then copies all of it.
 class Copier {
  public:
   Copier(std::string label, TargetMemory& memory, Image& image, uint64_t limit)
@@ -62,55 +66,103 @@ class Copier {
     if (pagemap_.get() < 0) return fail(what(), path + ": " + std::strerror(errno));
     return {};
   }
-  std::string what() const { return "cannot copy the memory of " + label_; }
-  Result<void> over_limit() const {
-    if (image_.copied <= limit_) return {};
-    return fail(what(), "it has more than " + std::to_string(limit_ >> 20) + " MiB in use", "raise --memory");
-  }
 
   // Only pages that are there: reading others would make them.
   Result<void> used(Range range) {
-    std::vector<uint64_t> entries(65'536);
-    Range run;
+    entries_.resize(65'536);
     for (uint64_t at = range.start; at < range.end;) {
-      const size_t count = std::min<size_t>(entries.size(), (range.end - at) / kPage);
-      const ssize_t got = pread(pagemap_.get(), entries.data(), count * 8, static_cast<off_t>(at / kPage * 8));
+      const size_t count = std::min<size_t>(entries_.size(), (range.end - at) / kPage);
+      const ssize_t got = pread(pagemap_.get(), entries_.data(), count * 8, static_cast<off_t>(at / kPage * 8));
       if (got <= 0) return fail(what(), "its page map cannot be read");
       const size_t pages = static_cast<size_t>(got) / 8;
       for (size_t i = 0; i < pages; ++i) {
         constexpr uint64_t kPresent = uint64_t{1} << 63, kSwapped = uint64_t{1} << 62, kGuard = uint64_t{1} << 58;
-        if ((entries[i] & (kPresent | kSwapped)) == 0 || (entries[i] & kGuard) != 0) continue;
-        const uint64_t page = at + i * kPage;
-        if (run.end == page) {
-          run.end = page + kPage;
-          continue;
-        }
-        if (auto done = copy(run); !done) return done;
-        run = {page, page + kPage};
+        if ((entries_[i] & (kPresent | kSwapped)) == 0 || (entries_[i] & kGuard) != 0) continue;
+        add({at + i * kPage, at + (i + 1) * kPage});
       }
       at += pages * kPage;
     }
-    return copy(run);
-  }
-
-  Result<void> copy(Range range) {
-    if (range.start >= range.end) return {};
-    image_.copied += range.end - range.start;
-    if (auto within = over_limit(); !within) return within;
-    if (add(range)) return {};
-    // A page that cannot be read where its mapping can is a guard: the program cannot read it either.
-    for (uint64_t page = range.start; page < range.end; page += kPage) add({page, page + kPage});
     return {};
   }
+  void add(Range range) {
+    total_ += range.end - range.start;
+    if (!ranges_.empty() && ranges_.back().end == range.start)
+      ranges_.back().end = range.end;
+    else
+      ranges_.push_back(range);
+  }
+  uint64_t total() const { return total_; }
+  void clear() {
+    ranges_.clear();
+    total_ = 0;
+  }
+  Result<void> within_limit() const {
+    if (total_ <= limit_) return {};
+    return fail(what(), "it has more than " + std::to_string(limit_ >> 20) + " MiB in use", "raise --memory");
+  }
+
+  // By two threads: the kernel copies page by page, which one processor does at a third of what memory can.
+  void copy() {
+    if (image_.storage.empty() || image_.storage.front().memory().size() < total_) {
+      image_.storage.clear();
+      image_.storage.emplace_back(total_);
+    }
+    constexpr uint64_t kTask = 4 << 20;
+    struct Task {
+      Range range;
+      char* to;
+      bool done;
+    };
+    std::vector<Task> tasks;
+    char* to = image_.storage.front().memory().data();
+    for (Range range : ranges_)
+      while (range.start < range.end) {
+        const uint64_t end = std::min(range.end, range.start + kTask);
+        tasks.push_back({{range.start, end}, to, false});
+        to += end - range.start;
+        range.start = end;
+      }
+    std::atomic<size_t> next{0};
+    const auto work = [&] {
+      for (size_t i = 0; (i = next++) < tasks.size();)
+        tasks[i].done = memory_.read(tasks[i].range.start, {tasks[i].to, tasks[i].range.end - tasks[i].range.start}) ==
+                        ReadStatus::ok;
+    };
+    if (concurrent_ && tasks.size() > 1) {
+      std::thread other(work);
+      work();
+      other.join();
+    } else {
+      work();
+    }
+    for (const Task& task : tasks) {
+      if (task.done) {
+        keep(task.range, task.to);
+        continue;
+      }
+      // A page that cannot be read where its mapping can is a guard: the program cannot read it either.
+      for (uint64_t page = task.range.start; page < task.range.end; page += kPage) {
+        char* const place = task.to + (page - task.range.start);
+        if (memory_.read(page, {place, kPage}) == ReadStatus::ok) keep({page, page + kPage}, place);
+      }
+    }
+    image_.copied = total_;
+    std::sort(image_.pieces.begin(), image_.pieces.end(),
+              [](const Piece& a, const Piece& b) { return a.start < b.start; });
+  }
+  void concurrent() { concurrent_ = true; }
 
  private:
-  bool add(Range range) {
-    Piece piece;
-    piece.start = range.start;
-    piece.bytes.resize(range.end - range.start);
-    if (memory_.read(range.start, piece.bytes) != ReadStatus::ok) return false;
-    image_.pieces.push_back(std::move(piece));
-    return true;
+  std::string what() const { return "cannot copy the memory of " + label_; }
+  void keep(Range range, const char* bytes) {
+    if (!image_.pieces.empty()) {
+      Piece& last = image_.pieces.back();
+      if (last.end() == range.start && last.bytes.data() + last.bytes.size() == bytes) {
+        last.bytes = {last.bytes.data(), last.bytes.size() + (range.end - range.start)};
+        return;
+      }
+    }
+    image_.pieces.push_back({range.start, {bytes, range.end - range.start}});
   }
 
   std::string label_;
@@ -118,6 +170,10 @@ class Copier {
   Image& image_;
   uint64_t limit_;
   UniqueFd pagemap_;
+  std::vector<uint64_t> entries_;
+  std::vector<Range> ranges_;
+  uint64_t total_ = 0;
+  bool concurrent_ = false;
 };
 
 // Stacks and records of fibers; the used part of each stack.
@@ -217,13 +273,17 @@ const Piece* Image::piece_at(uint64_t address) const {
 
 namespace {
 
-// Copies what the program may write: used parts of its fibers' stacks, and all else.
-template <class CopyUsed>
-Result<void> copy_all(RegistryView& view, Image& image, Copier& copier, CopyUsed copy_used) {
+// Finds what the program may write: used parts of its fibers' stacks, and all else. `find_used`: of a range that only
+// this process has.
+template <class FindUsed>
+Result<void> find_all(RegistryView& view, Image& image, Copier& copier, FindUsed find_used) {
+  copier.clear();
+  image.stacks.clear();
+  image.slabs.clear();
   auto stacks = find_stacks(view, image);
   if (!stacks) return tl::unexpected(stacks.error());
   for (const Range& stack : *stacks)
-    if (auto done = copy_used(stack, false); !done) return done;
+    if (auto done = find_used(stack); !done) return done;
   std::vector<Range> not_again = *stacks;
   for (const Range& range : image.stacks) not_again.push_back({down(range.start), up(range.end)});
   not_again = merged(std::move(not_again));
@@ -231,32 +291,55 @@ Result<void> copy_all(RegistryView& view, Image& image, Copier& copier, CopyUsed
     if (!mapping.writable || mapping.path.starts_with("/dev/") || mapping.path.starts_with("[vv")) continue;
     if (!mapping.readable)
       return fail("no proof is possible", "the program has memory that it writes and nobody reads");
-    for (const Range& range : without({mapping.start, mapping.end}, not_again))
-      if (auto done = copy_used(range, mapping.shared); !done) return done;
+    for (const Range& range : without({mapping.start, mapping.end}, not_again)) {
+      // What others share may be there without this process having touched it.
+      if (mapping.shared)
+        copier.add(range);
+      else if (auto done = find_used(range); !done)
+        return done;
+    }
   }
-  std::sort(image.pieces.begin(), image.pieces.end(), [](const Piece& a, const Piece& b) { return a.start < b.start; });
-  return copier.over_limit();
+  return copier.within_limit();
 }
 
 }  // namespace
 
+Storage::Storage(size_t size) {
+  constexpr size_t kHuge = 2 << 20;
+  size = (size + kHuge - 1) & ~(kHuge - 1);
+  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  madvise(memory, size, MADV_HUGEPAGE);
+  memory_ = {static_cast<char*>(memory), size};
+  for (size_t page = 0; page < size; page += kPage) memory_[page] = 0;
+}
+
+Storage::~Storage() {
+  if (!memory_.empty()) munmap(memory_.data(), memory_.size());
+}
+
 Result<Image> take_image(uint32_t pid, RegistryView& live, uint64_t limit) {
   Image image;
+  Copier copier("process " + std::to_string(pid), live.memory(), image, limit);
+  copier.concurrent();
+  if (auto opened = copier.open(pid); !opened) return tl::unexpected(opened.error());
+  const auto find = [&]() -> Result<void> {
+    auto maps = read_maps(pid);
+    if (!maps) return tl::unexpected(maps.error());
+    image.maps = std::move(*maps);
+    if (auto summary = live.summary(); !summary) return tl::unexpected(summary.error());  // reads the layout again
+    return find_all(live, image, copier, [&](const Range& range) { return copier.used(range); });
+  };
+  // A first time while it goes on, only to know how much room there has to be.
+  if (auto found = find(); !found) return tl::unexpected(found.error());
+  image.storage.emplace_back(copier.total() + copier.total() / 8 + (4 << 20));
+
   Freeze freeze;
   if (auto stopped = freeze.stop(pid); !stopped) return tl::unexpected(stopped.error());
   image.threads = freeze.threads();
   image.tids = global_tids(pid);
-  auto maps = read_maps(pid);
-  if (!maps) return tl::unexpected(maps.error());
-  image.maps = std::move(*maps);
-  Copier copier("process " + std::to_string(pid), live.memory(), image, limit);
-  if (auto opened = copier.open(pid); !opened) return tl::unexpected(opened.error());
-  if (auto summary = live.summary(); !summary) return tl::unexpected(summary.error());  // reads the layout again
-  // What others share may be there without this process having touched it.
-  auto copied = copy_all(live, image, copier, [&](const Range& range, bool shared) {
-    return shared ? copier.copy(range) : copier.used(range);
-  });
-  if (!copied) return tl::unexpected(copied.error());
+  if (auto found = find(); !found) return tl::unexpected(found.error());
+  copier.copy();
   if (auto read = read_descriptors(pid, image); !read) return tl::unexpected(read.error());
   freeze.release();
   image.stopped_ns = freeze.stopped_ns();
@@ -277,10 +360,14 @@ Result<Image> core_image(const CoreFile& core, RegistryView& view, uint64_t limi
     image.threads.push_back(std::move(stopped));
     image.tids.emplace(thread.tid, thread.tid);
   }
-  Copier copier("core file " + core.path(), view.memory(), image, limit);
-  auto copied = copy_all(view, image, copier, [&](const Range& range, bool) { return copier.copy(range); });
-  if (!copied) return tl::unexpected(copied.error());
   if (core.missing() != 0) return fail("no proof is possible", "the core file was cut short");
+  Copier copier("core file " + core.path(), view.memory(), image, limit);
+  auto found = find_all(view, image, copier, [&](const Range& range) -> Result<void> {
+    copier.add(range);
+    return {};
+  });
+  if (!found) return tl::unexpected(found.error());
+  copier.copy();
   return image;
 }
 

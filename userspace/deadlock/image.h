@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "deadlock/freeze.h"
@@ -22,8 +23,24 @@ namespace fiberprof {
 // A stretch of memory that was in use; what is between two of them was not, or was left out on purpose.
 struct Piece {
   uint64_t start = 0;
-  std::vector<char> bytes;
+  std::span<const char> bytes;  // in Image::storage
   uint64_t end() const { return start + bytes.size(); }
+};
+
+// Memory that is there before it is needed: to be filled while the process stands still.
+class Storage {
+ public:
+  explicit Storage(size_t size);  // throws std::bad_alloc
+  Storage(Storage&& other) noexcept : memory_(std::exchange(other.memory_, {})) {}
+  Storage& operator=(Storage&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    return *this;
+  }
+  ~Storage();
+  std::span<char> memory() const { return memory_; }
+
+ private:
+  std::span<char> memory_;
 };
 
 struct Range {
@@ -33,6 +50,7 @@ struct Range {
 
 struct Image {
   std::vector<Piece> pieces;  // ascending, apart from each other
+  std::vector<Storage> storage;
   std::vector<Mapping> maps;
   std::vector<StoppedThread> threads;
   std::map<uint32_t, uint32_t> tids;  // from how the process sees a thread's id to StoppedThread::tid

@@ -69,8 +69,8 @@ ReachEvidence::ReachEvidence(const State& state, const Image& image, const Heap&
   for (size_t i = 0; i < state.fibers.size(); ++i) fiber_of_stack_.emplace(state.fibers[i].info.stack_low, i);
   entered_.assign(heap.chunks().size(), 0);
   const auto cover = [&](uint64_t start, uint64_t end) {
-    lowest_ = std::min(lowest_, start);
-    highest_ = std::max(highest_, end);
+    for (uint64_t stretch = start >> kStretchBits; stretch <= (end - 1) >> kStretchBits; ++stretch)
+      stretches_[stretch & (stretches_.size() - 1)] = 1;
   };
   for (const Known& known : known_) cover(known.address, known.address + known.size);
   for (const Range& range : heap.tracked()) cover(range.start, range.end);
@@ -218,7 +218,6 @@ void ReachEvidence::enter_stack(const Range& stack) {
 
 void ReachEvidence::word(uint64_t value, const Source& source) {
   value &= kAddressBits;
-  if (value < lowest_ || value >= highest_) return;
   if (Known* known = known_at(value)) {
     if (value == known->address) {
       ++known->words;
@@ -237,10 +236,13 @@ void ReachEvidence::word(uint64_t value, const Source& source) {
 void ReachEvidence::bytes(std::span<const char> memory, const Source& source) {
   if (memory.size() < 8) return;
   searched_ += memory.size();
-  for (size_t at = 0; at + 8 <= memory.size(); ++at) {
+  const uint8_t* const stretches = stretches_.data();
+  const char* const end = memory.data() + memory.size() - 7;
+  for (const char* at = memory.data(); at != end; ++at) {
     uint64_t value = 0;
-    std::memcpy(&value, memory.data() + at, sizeof value);
-    if (((value & kAddressBits) - lowest_) < highest_ - lowest_) word(value, source);
+    std::memcpy(&value, at, sizeof value);
+    if (stretches[(value >> kStretchBits) & ((uint64_t{1} << kTableBits) - 1)] != 0) [[unlikely]]
+      word(value, source);
   }
 }
 

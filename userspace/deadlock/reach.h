@@ -87,7 +87,10 @@ class ReachEvidence final : public Evidence {
   };
   std::vector<Todo> todo_;
   std::vector<uint64_t>* changed_ = nullptr;
-  uint64_t lowest_ = UINT64_MAX, highest_ = 0;  // of all that a word may lead to
+  // Which stretches of 2 MiB hold something that a word may lead to, by their numbers' low bits: nearly all words are
+  // dismissed by one look at it.
+  static constexpr int kStretchBits = 21, kTableBits = 19;
+  std::vector<uint8_t> stretches_ = std::vector<uint8_t>(size_t{1} << kTableBits);
   uint64_t searched_ = 0;
 };
 
