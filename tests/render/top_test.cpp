@@ -184,6 +184,13 @@ TEST(TopLayout, LossesAreSaid) {
   EXPECT_THAT(drawn(model), HasSubstr("LOST  7 events not recorded (stack map full 7)"));
 }
 
+TEST(TopLayout, ADeadlockHasALineOfItsOwn) {
+  TopModel model = sample_model();
+  EXPECT_THAT(drawn(model), Not(HasSubstr("DEADLOCK")));
+  model.deadlock = {5, 2, "2 fibers wait for each other in a cycle"};
+  EXPECT_THAT(drawn(model), HasSubstr("DEADLOCK  5 fibers will never run again: 2 fibers wait for each other in a"));
+}
+
 TEST(TopLayout, WithoutARegistryTheRestIsThere) {
   TopBuilder builder(12, "kvd", true);
   builder.update(sample_snapshot(1), std::nullopt, std::nullopt);

@@ -12,6 +12,8 @@ namespace fiberprof {
 
 class CensusPace {
  public:
+  // `rarity`: times as rarely.
+  explicit CensusPace(uint64_t rarity = 1) : rarity_(rarity) {}
   bool due(uint64_t now_ns) const { return now_ns >= next_ns_; }
   // Calls `count`, which takes what it takes.
   template <class Count>
@@ -23,7 +25,7 @@ class CensusPace {
   // After the last measure() of a refresh.
   void plan(uint64_t now_ns) {
     // It may come a little early: the cost is never the same twice, and every other refresh is not what is meant.
-    next_ns_ = std::max(next_ns_, now_ns + spent_ns_ * kShare * 3 / 4);
+    next_ns_ = std::max(next_ns_, now_ns + spent_ns_ * kShare * rarity_ * 3 / 4);
     spent_ns_ = 0;
   }
 
@@ -35,6 +37,7 @@ class CensusPace {
     return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
   }
 
+  uint64_t rarity_;
   uint64_t next_ns_ = 0, spent_ns_ = 0;
 };
 

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "deadlock/detect.h"
 #include "process/target.h"
 
 namespace fiberprof {
@@ -67,8 +68,20 @@ Result<void> TopWatch::refresh() {
       pace_.plan(snapshot->time_ns);
     }
   }
+  if (registry_ && alive() && deadlock_pace_.due(snapshot->time_ns)) {
+    deadlock_pace_.measure([&] { look_for_deadlocks(); });
+    deadlock_pace_.plan(snapshot->time_ns);
+  }
   builder_.update(std::move(*snapshot), std::move(summary), std::move(census));
   return {};
+}
+
+void TopWatch::look_for_deadlocks() {
+  const auto detection = detect_certain(*registry_);
+  if (!detection || detection->verdict.causes.empty()) return;
+  deadlock_.fibers = detection->verdict.dead.size();
+  deadlock_.causes = detection->verdict.causes.size();
+  deadlock_.largest = headline(detection->verdict.causes.front());
 }
 
 TopModel TopWatch::model(TopBuilder::Group group, bool since_start) {
@@ -79,6 +92,7 @@ TopModel TopWatch::model(TopBuilder::Group group, bool since_start) {
       },
       group, since_start);
   model.ended = !alive();
+  model.deadlock = deadlock_;
   return model;
 }
 

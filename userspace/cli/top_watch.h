@@ -34,6 +34,7 @@ class TopWatch final : public TopSource {
   std::string name() const { return process_.name + " (" + std::to_string(process_.pid) + ")"; }
 
  private:
+  void look_for_deadlocks();
   TopWatch(FiberProcess process, Session session, Tier tier, bool all_frames);
 
   FiberProcess process_;
@@ -43,6 +44,8 @@ class TopWatch final : public TopSource {
   std::unique_ptr<RegistryView> registry_;                       // null: none, or not readable
   std::map<uint32_t, std::unique_ptr<ProcessSymbols>> symbols_;  // empty: not readable
   CensusPace pace_;
+  CensusPace deadlock_pace_{2};  // a quarter of a hundredth of one CPU
+  TopDeadlock deadlock_;         // what was found last; it stays
 };
 
 }  // namespace fiberprof

@@ -155,6 +155,21 @@ Verdict explain(const State& state, const Solver& solver, const std::vector<size
   return verdict;
 }
 
+std::string headline(const DeadlockCause& cause) {
+  const std::string count = std::to_string(cause.fibers.size());
+  switch (cause.kind) {
+    case DeadlockKind::cycle:
+      return count + " fibers wait for each other in a cycle";
+    case DeadlockKind::self:
+      return "a fiber waits for itself";
+    case DeadlockKind::orphan:
+      return "a lock was never released: its holder has ended";
+    case DeadlockKind::leak:
+      return "nothing is left that could end a wait";
+  }
+  return "";
+}
+
 const char* cause_text(DeadlockKind kind) {
   switch (kind) {
     case DeadlockKind::cycle:

@@ -44,6 +44,8 @@ struct Verdict {
 // `grade` is that of every cause. `dead` and the enablers are those of `solver`, whose dead() was called.
 Verdict explain(const State& state, const Solver& solver, const std::vector<size_t>& dead, Grade grade);
 
+// "2 fibers wait for each other in a cycle".
+std::string headline(const DeadlockCause& cause);
 // "cycle", …
 const char* cause_text(DeadlockKind kind);
 const char* grade_text(Grade grade);

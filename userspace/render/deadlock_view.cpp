@@ -130,21 +130,6 @@ std::vector<std::string> held(const State& state, const FiberState& fiber) {
 
 std::string ago(uint64_t then, uint64_t now) { return then < now ? format_duration(now - then) : "0"; }
 
-std::string headline(const DeadlockCause& cause) {
-  const std::string count = std::to_string(cause.fibers.size());
-  switch (cause.kind) {
-    case DeadlockKind::cycle:
-      return count + " fibers wait for each other in a cycle";
-    case DeadlockKind::self:
-      return "a fiber waits for itself";
-    case DeadlockKind::orphan:
-      return "a lock was never released: its holder has ended";
-    case DeadlockKind::leak:
-      return "nothing is left that could end a wait";
-  }
-  return "";
-}
-
 std::string plural(size_t count, const char* one, const char* many) {
   return std::to_string(count) + " " + (count == 1 ? one : many);
 }

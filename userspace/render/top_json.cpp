@@ -47,6 +47,10 @@ std::string top_json(const TopModel& model, size_t max_stacks) {
   ordered_json out = {
       {"pid", model.pid},     {"process", sanitize(model.process)}, {"tier", model.exact ? "exact" : "sampled"},
       {"ended", model.ended}, {"interval_ns", model.interval_ns},   {"watched_ns", model.watched_ns}};
+  if (model.deadlock.fibers != 0)
+    out["deadlock"] = {{"fibers", model.deadlock.fibers},
+                       {"causes", model.deadlock.causes},
+                       {"largest", sanitize(model.deadlock.largest)}};
   if (model.fibers) {
     out["fibers"] = fibers_json(*model.fibers);
     out["fibers"]["created"] = model.fibers_created;

@@ -93,6 +93,7 @@ class Layout {
     std::vector<Line> above = std::move(lines_);
     lines_.clear();
     kernel();
+    deadlock();
     losses();
     std::vector<Line> below = std::move(lines_);
     lines_.clear();
@@ -383,6 +384,17 @@ class Layout {
     count(model_.overruns, "overruns (>10 ms without a switch)");
     count(model_.worker_starts, "new workers");
     if (!counted.empty()) line({{"  " + counted, Role::dim}});
+  }
+
+  void deadlock() {
+    const TopDeadlock& found = model_.deadlock;
+    if (found.fibers == 0) return;
+    std::string text = "  " + format_count(found.fibers) + (found.fibers == 1 ? " fiber" : " fibers") +
+                       " will never run again: " + sanitize(found.largest);
+    if (found.causes > 1) text += ", and " + format_count(found.causes - 1) + " more";
+    line({{"DEADLOCK", Role::warning},
+          {text, Role::normal},
+          {"   see fiberprof deadlock " + std::to_string(model_.pid), Role::dim}});
   }
 
   void losses() {

@@ -84,11 +84,18 @@ struct TopWorkers {
   uint64_t max_runnable_ns = 0;    // longest since the session began
 };
 
+// Fibers that will never run again (deadlock/detect.h).
+struct TopDeadlock {
+  uint64_t fibers = 0, causes = 0;
+  std::string largest;  // of the causes, in words
+};
+
 struct TopModel {
   std::string process;
   uint32_t pid = 0;
   bool exact = false;
-  bool ended = false;                 // the process is gone
+  bool ended = false;  // the process is gone
+  TopDeadlock deadlock;
   uint64_t interval_ns = 0;           // what the numbers below cover
   uint64_t watched_ns = 0;            // since the session (or reset) began
   bool since_start = false;           // interval_ns is all of watched_ns
