@@ -8,6 +8,7 @@
 #   make sanitize build and run all tests with AddressSanitizer (which finds leaks, too) and UndefinedBehaviorSanitizer,
 #                 and the runtime's with ThreadSanitizer
 #   make valgrind run the runtime's tests in Valgrind
+#   make fuzz     libFuzzer on what reads core files and the memory of other processes
 #   make lint     clang-format and clang-tidy, layer rules
 #   make clean
 

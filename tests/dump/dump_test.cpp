@@ -277,6 +277,26 @@ TEST(Dump, ACrashShowsTheFiberThatCausedIt) {
   EXPECT_TRUE(stack_has(victim, "app::go_about_business")) << victim;
 }
 
+// A thread that is no fiber may wait for an object, too, and hold one.
+TEST(Dump, ThreadsAmongTheFibers) {
+  Dumpable target({program("thread_waits")});
+  ASSERT_TRUE(target.wait_for_parked("wants"));
+  const std::string pid = std::to_string(target.pid());
+  json mutex, channel;
+  do {
+    const json dump = dump_json(pid);
+    mutex = fiber_of(dump, "wants")["object"];
+    channel = fiber_of(dump, "receives")["object"];
+  } while (!channel.contains("waiting_threads") && !HasFailure());
+  EXPECT_GT(mutex["owner"]["thread"], 0) << mutex;
+  EXPECT_EQ(channel["waiting_threads"].size(), 1u);
+  EXPECT_EQ(channel["waiting_threads"][0], mutex["owner"]["thread"]);
+  EXPECT_EQ(channel["waiting_receivers"], 1);
+  const std::string text = tool("dump " + pid).output, tid = std::to_string(mutex["owner"]["thread"].get<int>());
+  EXPECT_NE(text.find("held by thread " + tid + ", which is no fiber"), std::string::npos) << text;
+  EXPECT_NE(text.find("waiting too, and no fiber: thread " + tid), std::string::npos) << text;
+}
+
 TEST(Dump, OfACoreCutShortSaysSo) {
   if (const std::string why = no_core_files(); !why.empty()) GTEST_SKIP() << why;
   Dumpable target({program("parked")});

@@ -53,6 +53,7 @@ struct DumpObject {
   std::optional<ObjectInfo> info;  // none: what is there now is not that kind of object any more
   FiberRef owner;
   std::vector<FiberRef> readers;  // of a rwlock: those that say so, a few; info->count says how many there are
+  std::vector<uint64_t> threads;  // that are no fibers and wait: their tids, those among the first in its queues
   uint64_t senders = 0;           // fibers that wait to send
   uint64_t waiting = 0;           // fibers that wait in any other way: to receive, to lock …
 };
@@ -116,6 +117,8 @@ struct Dump {
     const auto found = objects_at.find(address);
     return found == objects_at.end() ? std::nullopt : std::optional(found->second);
   }
+  // Of a fiber in this state.
+  std::string why_no_stack(uint8_t state) const;
   const Frame* site(uint64_t pc) const {
     const auto found = sites.find(pc);
     return found == sites.end() ? nullptr : &found->second;

@@ -16,6 +16,7 @@ namespace fiberprof {
 namespace {
 
 constexpr size_t kMaxGroupsShown = 50'000;
+constexpr size_t kMaxWaitersRead = 16;       // of an object, to find threads among them
 constexpr size_t kMaxObjectsRead = 100'000;  // to find those that one fiber holds
 
 class Explainer {
@@ -116,11 +117,11 @@ class Explainer {
   void on_its_processor(DumpFiber& fiber) {
     const uint8_t state = fiber.info.state;
     if (state != FIBERPROF_FIBER_RUNNING && state != FIBERPROF_FIBER_BLOCKING) {
-      fiber.no_stack = "it ran while it was read";
+      fiber.no_stack = dump_.why_no_stack(state);
       return;
     }
     const auto worker = all_.workers.find(fiber.info.id);
-    fiber.no_stack = state == FIBERPROF_FIBER_BLOCKING ? "in a blocking section" : "running";
+    fiber.no_stack = dump_.why_no_stack(state);
     if (worker == all_.workers.end()) return;
     fiber.no_stack += " on worker tid " + std::to_string(worker->second);
     if (!source_.core) return;
@@ -239,6 +240,10 @@ class Explainer {
     }
     if (const auto readers = all_.readers.find(address); readers != all_.readers.end())
       for (const uint64_t id : readers->second) made.readers.push_back(fiber_ref(id));
+    if (made.info)
+      for (const uint64_t queue : {made.info->waiters, made.info->receivers})
+        for (const WaiterInfo& waiter : objects_.waiters(queue, kMaxWaitersRead))
+          if (waiter.fiber == 0 && waiter.thread != 0) made.threads.push_back(waiter.thread & ~FIBERPROF_OWNER_THREAD);
     if (const auto waits = all_.waits.find(address); waits != all_.waits.end()) {
       made.senders = waits->second.senders;
       made.waiting = waits->second.others;
@@ -360,6 +365,12 @@ constexpr struct {
 };
 
 }  // namespace
+
+std::string Dump::why_no_stack(uint8_t state) const {
+  if (state == FIBERPROF_FIBER_RUNNING) return "running";
+  if (state == FIBERPROF_FIBER_BLOCKING) return "in a blocking section";
+  return core.empty() ? "it ran while it was read" : "it is not in the core";
+}
 
 std::string fiber_state_name(uint8_t state) {
   for (const auto& known : kStates)

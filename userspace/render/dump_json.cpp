@@ -166,6 +166,7 @@ class DumpJson {
         if (object.kind == FIBERPROF_OBJECT_BARRIER) out["parties"] = info.parties;
         break;
     }
+    if (!object.threads.empty()) out["waiting_threads"] = object.threads;
     if (counted) out[object.kind == FIBERPROF_OBJECT_CHANNEL ? "waiting_receivers" : "waiting"] = object.waiting;
     return out;
   }

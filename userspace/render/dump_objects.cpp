@@ -64,7 +64,7 @@ std::string state_text(const DumpObject& object, uint64_t now_ns) {
     case FIBERPROF_OBJECT_WAIT_GROUP:
       return count + " not done" + (info.tokens != 0 ? " (tokens alive: " + std::to_string(info.tokens) + ")" : "");
     case FIBERPROF_OBJECT_SEMAPHORE:
-      return count + " of " + std::to_string(info.most) + " permits free";
+      return count + (info.most != INT64_MAX ? " of " + std::to_string(info.most) : "") + " permits free";
     case FIBERPROF_OBJECT_BARRIER:
       return count + " of " + std::to_string(info.parties) + " arrived";
     case FIBERPROF_OBJECT_CHANNEL:
@@ -95,6 +95,8 @@ std::string object_line(const DumpObject& object, uint64_t now_ns) {
   if (const std::string state = state_text(object, now_ns); !state.empty()) text += ": " + state;
   if (object.kind != FIBERPROF_OBJECT_CHANNEL && object.waiting + object.senders > 1)
     text += "; " + std::to_string(object.waiting + object.senders) + " wait";
+  for (size_t i = 0; i < object.threads.size(); ++i)
+    text += (i == 0 ? "; waiting too, and no fiber: thread " : ", thread ") + std::to_string(object.threads[i]);
   return text;
 }
 

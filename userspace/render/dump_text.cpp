@@ -222,13 +222,11 @@ class DumpText {
     if (const auto index = group.objects.size() == 1 ? dump_.object_at(group.objects[0]) : std::nullopt)
       object(*index, "    on ");
     if (group.stack == 0)
-      line("        " + style_.dim(group.state == FIBERPROF_FIBER_RUNNING || group.state == FIBERPROF_FIBER_BLOCKING
-                                       ? "no stack: on a worker"
-                                       : "no stack: ran while they were read"));
+      line("        " + style_.dim("no stack: " + dump_.why_no_stack(group.state)));
     else
       stack(group.stack, 8);
     text.clear();
-    if (const Frame* const site = dump_.site(group.creator_pc); site != nullptr)
+    if (const Frame* const site = dump_.site(group.creator_pc); site != nullptr && !site->runtime)
       text = "spawned in " + place_text(*site) + "; ";
     if (group.one_name && !group.name.empty())
       text += (group.count == 1 ? "named \"" : "all named \"") + sanitize(group.name) + "\"; ";
