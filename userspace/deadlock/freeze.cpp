@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 
@@ -39,7 +40,7 @@ std::vector<uint32_t> thread_ids(uint32_t pid) {
 
 // Until the thread stands still. False: it has ended, or does not stop. `signal`: one that was about to be delivered to
 // it just then, and has to be when it goes on.
-bool wait_for_stop(uint32_t tid, uint64_t until, int& signal) {
+bool wait_for_stop(uint32_t tid, uint64_t until, int& signal, bool& group_stopped) {
   for (;;) {
     int status = 0;
     const pid_t got = waitpid(static_cast<pid_t>(tid), &status, __WALL | WNOHANG);
@@ -47,6 +48,7 @@ bool wait_for_stop(uint32_t tid, uint64_t until, int& signal) {
     if (got > 0) {
       const bool by_signal = WIFSTOPPED(status) && status >> 16 == 0;
       signal = by_signal ? WSTOPSIG(status) : 0;
+      group_stopped = WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP;
       return WIFSTOPPED(status);
     }
     if (now_ns() > until) return false;
@@ -97,16 +99,15 @@ Result<bool> Freeze::seize(uint32_t pid) {
       return fail("cannot stop process " + std::to_string(pid), std::strerror(error),
                   error == EPERM ? "a debugger may be attached to it; else: " + permission_hint() : "");
     }
-    threads_.push_back({tid, 0, 0, 0, {}});
+    threads_.push_back({tid, 0, 0, 0, false, {}});
     fresh.push_back(tid);
     if (since_ns_ == 0) since_ns_ = now_ns();
     ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr);
   }
   for (const uint32_t tid : fresh) {
-    int signal = 0;
-    const bool stopped = wait_for_stop(tid, since_ns_ + kPatienceNs, signal);
-    for (StoppedThread& thread : threads_)
-      if (thread.tid == tid) thread.signal = signal;
+    const auto entry =
+        std::find_if(threads_.begin(), threads_.end(), [&](const StoppedThread& one) { return one.tid == tid; });
+    const bool stopped = wait_for_stop(tid, since_ns_ + kPatienceNs, entry->signal, entry->group_stopped);
     if (stopped) continue;
     std::erase_if(threads_, [&](const StoppedThread& thread) {
       return thread.tid == tid && ptrace(PTRACE_DETACH, tid, nullptr, nullptr) != 0 && errno == ESRCH;

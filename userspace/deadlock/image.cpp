@@ -15,6 +15,7 @@
 #include <new>
 #include <thread>
 
+#include "deadlock/snapshot.h"
 #include "process/target.h"
 #include "support/unique_fd.h"
 
@@ -103,10 +104,8 @@ class Copier {
 
   // By two threads: the kernel copies page by page, which one processor does at a third of what memory can.
   void copy() {
-    if (image_.storage.empty() || image_.storage.front().memory().size() < total_) {
-      image_.storage.clear();
-      image_.storage.emplace_back(total_);
-    }
+    if (total_ == 0) return;
+    if (image_.storage.empty() || image_.storage.back().memory().size() < total_) image_.storage.emplace_back(total_);
     constexpr uint64_t kTask = 4 << 20;
     struct Task {
       Range range;
@@ -114,7 +113,7 @@ class Copier {
       bool done;
     };
     std::vector<Task> tasks;
-    char* to = image_.storage.front().memory().data();
+    char* to = image_.storage.back().memory().data();
     for (Range range : ranges_)
       while (range.start < range.end) {
         const uint64_t end = std::min(range.end, range.start + kTask);
@@ -146,7 +145,7 @@ class Copier {
         if (memory_.read(page, {place, kPage}) == ReadStatus::ok) keep({page, page + kPage}, place);
       }
     }
-    image_.copied = total_;
+    image_.copied += total_;
     std::sort(image_.pieces.begin(), image_.pieces.end(),
               [](const Piece& a, const Piece& b) { return a.start < b.start; });
   }
@@ -273,8 +272,8 @@ const Piece* Image::piece_at(uint64_t address) const {
 
 namespace {
 
-// Finds what the program may write: used parts of its fibers' stacks, and all else. `find_used`: of a range that only
-// this process has.
+// Finds what the program may write: used parts of its fibers' stacks, and all else. `find_used` is told whether others
+// share a range, so that it may be there without this process having touched it.
 template <class FindUsed>
 Result<void> find_all(RegistryView& view, Image& image, Copier& copier, FindUsed find_used) {
   copier.clear();
@@ -283,7 +282,7 @@ Result<void> find_all(RegistryView& view, Image& image, Copier& copier, FindUsed
   auto stacks = find_stacks(view, image);
   if (!stacks) return tl::unexpected(stacks.error());
   for (const Range& stack : *stacks)
-    if (auto done = find_used(stack); !done) return done;
+    if (auto done = find_used(stack, false); !done) return done;
   std::vector<Range> not_again = *stacks;
   for (const Range& range : image.stacks) not_again.push_back({down(range.start), up(range.end)});
   not_again = merged(std::move(not_again));
@@ -292,11 +291,7 @@ Result<void> find_all(RegistryView& view, Image& image, Copier& copier, FindUsed
     if (!mapping.readable)
       return fail("no proof is possible", "the program has memory that it writes and nobody reads");
     for (const Range& range : without({mapping.start, mapping.end}, not_again)) {
-      // What others share may be there without this process having touched it.
-      if (mapping.shared)
-        copier.add(range);
-      else if (auto done = find_used(range); !done)
-        return done;
+      if (auto done = find_used(range, mapping.shared); !done) return done;
     }
   }
   return copier.within_limit();
@@ -306,7 +301,7 @@ Result<void> find_all(RegistryView& view, Image& image, Copier& copier, FindUsed
 
 Storage::Storage(size_t size) {
   constexpr size_t kHuge = 2 << 20;
-  size = (size + kHuge - 1) & ~(kHuge - 1);
+  size = (std::max<size_t>(size, 1) + kHuge - 1) & ~(kHuge - 1);
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   madvise(memory, size, MADV_HUGEPAGE);
@@ -318,6 +313,62 @@ Storage::~Storage() {
   if (!memory_.empty()) munmap(memory_.data(), memory_.size());
 }
 
+namespace {
+
+// More memory than that in use is not copied while the process stands still, if there is another way.
+constexpr uint64_t kCopiedAtOnce = 32 << 20;
+
+std::vector<Range> shared_ranges(const std::vector<Mapping>& maps) {
+  std::vector<Range> ranges;
+  for (const Mapping& mapping : maps)
+    if (mapping.shared && mapping.writable && !mapping.path.starts_with("/dev/"))
+      ranges.push_back({mapping.start, mapping.end});
+  return merged(std::move(ranges));
+}
+
+// What others share goes on changing: it is copied while the process stands still. All else comes from the snapshot.
+// `maps`: as they were before.
+Result<Image> image_by_snapshot(uint32_t pid, RegistryView& live, const std::vector<Mapping>& maps, uint64_t limit) {
+  Image image;
+  const std::string label = "process " + std::to_string(pid);
+  image.tids = global_tids(pid);
+  Copier shared(label, live.memory(), image, limit);
+  const std::vector<Range> known = shared_ranges(maps);
+  for (const Range& range : known) shared.add(range);
+  if (auto within = shared.within_limit(); !within) return tl::unexpected(within.error());
+  image.storage.emplace_back(shared.total());
+  MemorySnapshot snapshot;
+  {
+    Freeze freeze;
+    if (auto stopped = freeze.stop(pid); !stopped) return tl::unexpected(stopped.error());
+    image.threads = freeze.threads();
+    shared.copy();
+    if (auto read = read_descriptors(pid, image); !read) return tl::unexpected(read.error());
+    if (auto taken = snapshot.take(pid, freeze); !taken) return tl::unexpected(taken.error());
+    freeze.release();
+    image.stopped_ns = freeze.stopped_ns();
+  }
+  auto now = read_maps(snapshot.pid());
+  if (!now) return tl::unexpected(now.error());
+  image.maps = std::move(*now);
+  for (const Range& range : shared_ranges(image.maps))
+    if (!without(range, known).empty()) return fail("cannot copy the memory of " + label, "it began to share some");
+  auto view = RegistryView::open(snapshot.pid(), live.address());
+  if (!view) return tl::unexpected(view.error());
+  Copier copier(label, (*view)->memory(), image, limit);
+  copier.concurrent();
+  if (auto opened = copier.open(snapshot.pid()); !opened) return tl::unexpected(opened.error());
+  auto found = find_all(**view, image, copier, [&](const Range& range, bool others) -> Result<void> {
+    return others ? Result<void>() : copier.used(range);
+  });
+  if (!found) return tl::unexpected(found.error());
+  image.storage.emplace_back(copier.total());
+  copier.copy();
+  return image;
+}
+
+}  // namespace
+
 Result<Image> take_image(uint32_t pid, RegistryView& live, uint64_t limit) {
   Image image;
   Copier copier("process " + std::to_string(pid), live.memory(), image, limit);
@@ -328,10 +379,17 @@ Result<Image> take_image(uint32_t pid, RegistryView& live, uint64_t limit) {
     if (!maps) return tl::unexpected(maps.error());
     image.maps = std::move(*maps);
     if (auto summary = live.summary(); !summary) return tl::unexpected(summary.error());  // reads the layout again
-    return find_all(live, image, copier, [&](const Range& range) { return copier.used(range); });
+    return find_all(live, image, copier, [&](const Range& range, bool others) -> Result<void> {
+      if (!others) return copier.used(range);
+      copier.add(range);
+      return {};
+    });
   };
-  // A first time while it goes on, only to know how much room there has to be.
+  // A first time while it goes on, only to know how much there is.
   if (auto found = find(); !found) return tl::unexpected(found.error());
+  if (copier.total() > kCopiedAtOnce && MemorySnapshot::possible(pid))
+    if (auto forked = image_by_snapshot(pid, live, image.maps, limit); forked && MemorySnapshot::possible(pid))
+      return forked;
   image.storage.emplace_back(copier.total() + copier.total() / 8 + (4 << 20));
 
   Freeze freeze;
@@ -362,7 +420,7 @@ Result<Image> core_image(const CoreFile& core, RegistryView& view, uint64_t limi
   }
   if (core.missing() != 0) return fail("no proof is possible", "the core file was cut short");
   Copier copier("core file " + core.path(), view.memory(), image, limit);
-  auto found = find_all(view, image, copier, [&](const Range& range) -> Result<void> {
+  auto found = find_all(view, image, copier, [&](const Range& range, bool) -> Result<void> {
     copier.add(range);
     return {};
   });
