@@ -10,6 +10,8 @@
 //   blocked N REASON PARKED QUEUED DEPTH  fire `blocked` N times, DEPTH frames below the command
 //   sampled N REASON PARKED QUEUED DEPTH WEIGHT
 //   flood N                               fire both `blocked` probes N times if enabled; answers how often each
+//   cut N                                 fire `blocked` N times where the frame pointer chain leads to no memory
+//   wild MS N                             N sleeps of MS while the worker names a fiber where there is no memory
 //   storm MS                              every worker floods for MS at once; answers hits
 //   queue PROCESSOR DEPTH STATE N         fire proc_sample
 //   queued ENTRY DEPTH NS N               fire queue_sample
@@ -120,9 +122,10 @@ void fill_registry() {
   r.processor_count = kProcessors;
   r.workers = reinterpret_cast<uint64_t>(worker_addresses);
   r.clock_ns = r.start_ns = now_ns();
-#define FIELD(structure, field)                                                                                     \
-  r.fields[FIBERPROF_FIELD_##structure##_##field] = {static_cast<uint16_t>(offsetof(struct fiberprof_##structure, field)), \
-                                                     static_cast<uint16_t>(sizeof(fiberprof_##structure::field))};
+#define FIELD(structure, field)                                             \
+  r.fields[FIBERPROF_FIELD_##structure##_##field] = {                       \
+      static_cast<uint16_t>(offsetof(struct fiberprof_##structure, field)), \
+      static_cast<uint16_t>(sizeof(fiberprof_##structure::field))};
   FIBERPROF_FIELDS(FIELD)
 #undef FIELD
 }
@@ -143,6 +146,18 @@ FRAME void contract_recurse(uint64_t depth, const std::function<void()>& body) {
   else
     body();
   __asm__ volatile("" ::: "memory");
+}
+
+// What lies above a user's addresses is never mapped.
+constexpr uint64_t kNoMemory = uint64_t{1} << 62;
+
+// The caller of this function cannot be found from `body`.
+FRAME void contract_cut(const std::function<void()>& body) {
+  auto* record = static_cast<volatile uint64_t*>(__builtin_frame_address(0));
+  const uint64_t caller = *record;
+  *record = kNoMemory;
+  body();
+  *record = caller;
 }
 
 FRAME void contract_lock(pthread_mutex_t& mutex) {
@@ -424,6 +439,20 @@ std::string command(std::istringstream& words) {
     as_fiber(worker, [&] { contract_recurse(a[1], [&] { hits = flood(id, a[0]); }); });
     return "hits " + std::to_string(hits.exact) + " " + std::to_string(hits.sampled) + " ns " +
            std::to_string(now_ns() - start);
+  }
+  if (name == "cut") {
+    uint64_t fired = 0;
+    as_fiber(worker, [&] { contract_cut([&] { fired = flood(id, a[0]).exact; }); });
+    return "fired " + std::to_string(fired);
+  }
+  if (name == "wild") {
+    as_fiber(worker, [&] {
+      const uint64_t fiber = worker_records[worker].fiber;
+      *const_cast<volatile uint64_t*>(&worker_records[worker].fiber) = kNoMemory;
+      for (uint64_t i = 0; i < a[1]; ++i) contract_sleep(a[0]);
+      *const_cast<volatile uint64_t*>(&worker_records[worker].fiber) = fiber;
+    });
+    return "ok";
   }
   if (name == "storm") return storm(a[0]);
   if (name == "queue") {

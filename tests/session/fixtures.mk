@@ -7,4 +7,7 @@ $(FIX)/contract_linked: tests/session/fixtures/calls_library.cpp $(FIX)/libcontr
 $(FIX)/loads_library: tests/session/fixtures/loads_library.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(FIX_FLAGS) -g -o $@ $< -pthread
-$(B)/tests/session_test: | $(addprefix $(FIX)/,libcontract.so contract_linked loads_library)
+$(FIX)/stepping_clock.so: tests/session/fixtures/stepping_clock.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(FIX_FLAGS) -g -fPIC -shared -o $@ $<
+$(B)/tests/session_test: | $(addprefix $(FIX)/,libcontract.so contract_linked loads_library stepping_clock.so)

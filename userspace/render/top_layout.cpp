@@ -2,15 +2,12 @@
 #include "render/top_layout.h"
 
 #include <algorithm>
-#include <cctype>
-#include <cmath>
-#include <cstdio>
 #include <numeric>
 
 #include "profile/losses.h"
-#include "render/help_lines.h"
 #include "render/stack_view.h"
 #include "render/table.h"
+#include "render/top_numbers.h"
 #include "render/top_time.h"
 #include "session/profile_builder.h"
 #include "support/duration.h"
@@ -22,63 +19,6 @@ namespace {
 constexpr size_t kReasonColumns = 12;  // "chan receive"
 constexpr size_t kMaxProcessorLines = 4;
 constexpr size_t kMaxKernelLines = 4;
-
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
-
-// An amount within the interval as an amount per second.
-uint64_t per_second(uint64_t amount, uint64_t interval_ns) {
-  if (interval_ns == 0) return 0;
-  return static_cast<uint64_t>(static_cast<double>(amount) * 1e9 / static_cast<double>(interval_ns));
-}
-
-std::string rate(uint64_t count, uint64_t interval_ns) {
-  if (interval_ns == 0) return "0";
-  const double value = static_cast<double>(count) * 1e9 / static_cast<double>(interval_ns);
-  if (value == 0 || value >= 100) return format_count(static_cast<uint64_t>(std::lround(value)));
-  char text[32];
-  std::snprintf(text, sizeof text, value < 10 ? "%.1f" : "%.0f", value);
-  return text;
-}
-
-std::string depth(double value) {
-  char text[32];
-  if (value >= 1000) return format_count(static_cast<uint64_t>(value));
-  std::snprintf(text, sizeof text, value < 10 ? "%.1f" : "%.0f", value);
-  return text;
-}
-
-std::string number(uint64_t value) { return value < 10'000 ? std::to_string(value) : format_count(value); }
-
-// The last minute's queue depths, the newest last; several in one column when there are more than columns. The scale
-// goes up with the deepest of them, but a depth below one stays low: an almost empty queue must not look like a
-// mountain.
-std::string history_bar(const std::vector<double>& history, size_t columns) {
-  static constexpr const char* kBlocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
-  if (columns == 0) return {};
-  const size_t each = (history.size() + columns - 1) / columns;
-  std::vector<double> means;  // newest first, so that a column that is not full yet is the oldest
-  for (size_t end = history.size(); end != 0; end -= std::min(each, end)) {
-    const size_t begin = end - std::min(each, end);
-    double sum = 0;
-    for (size_t i = begin; i < end; ++i) sum += history[i];
-    means.push_back(sum / static_cast<double>(end - begin));
-  }
-  double top = 8;
-  for (const double mean : means) top = std::max(top, mean);
-  std::string text(columns - means.size(), ' ');
-  for (auto mean = means.rbegin(); mean != means.rend(); ++mean)
-    text += kBlocks[std::min<size_t>(static_cast<size_t>(*mean / top * 7.999), 7)];
-  return text;
-}
-
-std::string where(const TopStack& stack) {
-  const ShownStack& shown = *stack.shown;
-  if (shown.frames.empty()) return "";
-  return display_name(shown.frames[std::min(shown.culprit, shown.frames.size() - 1)]->function);
-}
 
 class Layout {
  public:
@@ -314,7 +254,7 @@ class Layout {
     add({pad(format_duration(stack.mean_ns()), 8, Align::right)});
     add({pad(format_duration(stack.max_ns), 8, Align::right)});
     add({"  " + pad(fit(stack.reason, kReasonColumns), kReasonColumns), Role::reason, stack.reason});
-    add({"  " + where(stack)});
+    add({"  " + where_of(stack)});
     if (view_.expanded.count(stack.key) != 0) frames(stack);
     std::vector<Line> result = std::move(lines_);
     lines_ = std::move(outer);
@@ -439,76 +379,8 @@ class Layout {
 
 }  // namespace
 
-size_t Line::width() const {
-  size_t sum = 0;
-  for (const Span& span : spans) sum += display_width(span.text);
-  return sum;
-}
-
-std::string Line::text() const {
-  std::string all;
-  for (const Span& span : spans) all += span.text;
-  all.erase(all.find_last_not_of(' ') + 1);
-  return all;
-}
-
-std::vector<size_t> shown_stacks(const TopModel& model, const TopView& view) {
-  const std::string wanted = lower(view.filter);
-  const auto matches = [&](const TopStack& stack) {
-    if (wanted.empty() || lower(stack.reason).find(wanted) != std::string::npos) return true;
-    return std::any_of(stack.shown->frames.begin(), stack.shown->frames.end(),
-                       [&](const auto& frame) { return lower(frame->function).find(wanted) != std::string::npos; });
-  };
-  std::vector<size_t> order;
-  for (size_t i = 0; i < model.stacks.size(); ++i) {
-    if (matches(model.stacks[i])) order.push_back(i);
-  }
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    const TopStack &x = model.stacks[a], &y = model.stacks[b];
-    switch (view.sort) {
-      case TopSort::total:
-        return x.total_ns > y.total_ns;
-      case TopSort::count:
-        return x.count > y.count;
-      case TopSort::max:
-        return x.max_ns > y.max_ns;
-      case TopSort::name:
-        return where(x) < where(y);
-    }
-    return false;
-  });
-  return order;
-}
-
 std::vector<Line> top_layout(const TopModel& model, TopView& view, size_t columns, size_t rows) {
   return Layout(model, view, columns, rows).run();
-}
-
-std::vector<Line> top_help(size_t columns, size_t rows) {
-  static constexpr HelpEntry kEntries[] = {
-      {"fiberprof top", ""},
-      {"", ""},
-      {"↑ ↓  k j", "choose a stack; PgUp PgDn Home End too"},
-      {"Enter → ←", "show or hide its frames"},
-      {"/", "search: only stacks with these letters; Esc shows all"},
-      {"s  F6", "sort by total, waits, max, name"},
-      {"F5", "group by stack or by reason"},
-      {"c", "numbers of the last interval, or since the start"},
-      {"r", "start counting anew"},
-      {"p  space", "pause; what happens meanwhile is not lost"},
-      {"q  Ctrl-C", "quit"},
-      {"", ""},
-      {"total/s", "time fibers were blocked per second: 8s/s is 8 fibers on average"},
-      {"mean max", "of one wait; max since the start"},
-      {"queued", "part of a wait after its wake-up, in a run queue"},
-      {"FIBERS", "right now, by state; parked by reason, up to the longest so far"},
-      {"TIME", "what fibers spent it on, by the function they were spawned as"},
-      {"QUEUES", "mean depth per interval, with its past; idle: share of time"},
-      {"KERNEL", "a fiber held a worker thread that the kernel stopped"},
-      {"", ""},
-      {"any key goes back", ""},
-  };
-  return help_lines(kEntries, columns, rows);
 }
 
 }  // namespace fiberprof

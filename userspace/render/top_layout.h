@@ -44,6 +44,9 @@ struct TopView {
   uint64_t period_ns = 0;
 };
 
+// The function that stands for a stack; empty without frames.
+std::string where_of(const TopStack& stack);
+
 // Indices into model.stacks that the view shows, in its order.
 std::vector<size_t> shown_stacks(const TopModel& model, const TopView& view);
 

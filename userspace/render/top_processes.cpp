@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "profile/losses.h"
 #include "render/help_lines.h"
 #include "render/table.h"
+#include "render/top_numbers.h"
 #include "session/profile_builder.h"
 #include "support/duration.h"
 #include "support/text.h"
@@ -17,17 +17,6 @@ namespace fiberprof {
 namespace {
 
 constexpr size_t kMostWarnings = 3;
-
-uint64_t per_second(uint64_t amount, uint64_t interval_ns) {
-  if (interval_ns == 0) return 0;
-  return static_cast<uint64_t>(static_cast<double>(amount) * 1e9 / static_cast<double>(interval_ns));
-}
-
-std::string one_decimal(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, value < 10 ? "%.1f" : "%.0f", value);
-  return value >= 1000 ? format_count(static_cast<uint64_t>(value)) : text;
-}
 
 std::string percent(uint64_t part, uint64_t whole) {
   return whole == 0 ? "-"
@@ -165,7 +154,7 @@ class Layout {
     add(pad(format_duration(per_second(row.blocked_ns, interval)), 10, Align::right), role(Role::bold));
     add(pad(format_count(per_second(row.waits, interval)), 8, Align::right), role(Role::normal));
     add(pad(percent(row.queued_ns, row.blocked_ns), 7, Align::right), role(Role::normal));
-    add(pad(one_decimal(row.queue), 6, Align::right), role(Role::normal));
+    add(pad(depth(row.queue), 6, Align::right), role(Role::normal));
     add(pad(format_duration(per_second(row.kernel_ns, interval)), 9, Align::right), role(Role::normal));
   }
 

@@ -23,19 +23,36 @@ Reconciler::Reading Reconciler::read(RegistryView* registry) const {
 }
 
 void Reconciler::before_attach(RegistryView* registry) { before_ = read(registry); }
-void Reconciler::after_attach(RegistryView* registry) { attached_ = read(registry); }
+void Reconciler::after_attach(RegistryView* registry) {
+  attached_ = read(registry);
+  constexpr uint64_t kMost = 100'000;  // a tenth of a second
+  parked_known_ = !registry || (registry
+                                    ->fibers(
+                                        [&](const FiberInfo& fiber) {
+                                          if (fiber.state == FIBERPROF_FIBER_PARKED) parked_[fiber.id] = fiber.switches;
+                                        },
+                                        kMost)
+                                    .has_value() &&
+                                parked_.size() < kMost);
+}
 
 void Reconciler::before_snapshot(RegistryView& registry, uint64_t attached_ns) {
   last_ = read(&registry);
   // `since` is a clock of a millisecond; on a machine with other work its ticks come later.
   constexpr uint64_t kClockAge = 20'000'000;
   open_ = perhaps_open_ = 0;
+  const auto was_parked = [&](const FiberInfo& fiber) {
+    const auto before = parked_.find(fiber.id);
+    return before != parked_.end() && before->second == fiber.switches;
+  };
   open_known_ = registry
                     .fibers(
                         [&](const FiberInfo& fiber) {
                           if (fiber.state != FIBERPROF_FIBER_PARKED || !(reasons_ >> (fiber.reason & 31) & 1)) return;
                           if (fiber.since_ns >= attached_ns)
                             ++open_;
+                          else if (parked_known_)
+                            open_ += !was_parked(fiber);
                           else if (fiber.since_ns + kClockAge >= attached_ns)
                             ++perhaps_open_;
                         },

@@ -7,10 +7,14 @@
 // last readings: before and after each of them the counters are read, and how far they have moved meanwhile is how far
 // the two sides may differ. A processor may begin a few waits more, kNotice, before it notices that somebody has
 // attached. So for a program that is quiet at both moments the two sides are equal; for a busy one they are bounded.
+// Which waits that are open at the end have begun since the attach, a fiber's `since` cannot always say: it is the
+// coarse clock, which stands still while a program is idle and goes on when its monitor gets a CPU. Hence the waits that
+// were open at the attach are remembered.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <unordered_map>
 
 #include "process/registry_view.h"
 #include "profile/reconciliation.h"
@@ -48,6 +52,8 @@ class Reconciler {
   Reading before_, attached_, last_, after_;
   uint64_t open_ = 0, perhaps_open_ = 0;
   bool open_known_ = false;
+  std::unordered_map<uint64_t, uint64_t> parked_;  // at the attach: how often they had run, by id
+  bool parked_known_ = false;
 };
 
 }  // namespace fiberprof
