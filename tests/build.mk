@@ -7,7 +7,7 @@ TEST_PROGRAMS := $(patsubst tests/programs/%.cpp,$(B)/tests/programs/%,$(wildcar
 TEST_LIBS     := -lgtest_main -lgmock -lgtest -pthread
 
 # Areas whose code under test is the runtime see its headers; all others see only what the tool sees.
-RUNTIME_AREAS := contract runtime kvd gdb model random sampling
+RUNTIME_AREAS := contract runtime kvd gdb leaks model random sampling
 TEST_INC       = $(if $(filter $(RUNTIME_AREAS),$(word 3,$(subst /, ,$(@:$(B)/%=%)))),-Iinclude -Iruntime \
     -Iruntime/examples,$(TOOL_INC)) -Itests
 
@@ -67,7 +67,7 @@ SANITIZE_OPT := -O1
 # for a bad one where a test has used up the descriptors.
 ASAN_FLAGS   := -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all
 TSAN_FLAGS   := -fsanitize=thread
-TSAN_AREAS   := kvd random runtime
+TSAN_AREAS   := kvd leaks random runtime
 ASAN_TESTS   := $(TEST_BINARIES:$(B)/%=$(B)/asan/%)
 TSAN_TESTS   := $(TSAN_AREAS:%=$(B)/tsan/tests/%_test)
 # Use after return is looked for; programs may dump core, which tests need; and ThreadSanitizer does not wait a second
@@ -98,7 +98,7 @@ sanitize: sanitize-asan sanitize-tsan
 # stack, written or not.
 empty :=
 space := $(empty) $(empty)
-VALGRIND_WITHOUT := *Misuse* *EndsTheProcess* *EndsWithAMessage* *Death* Options.* AllAsleep.* Seeded.* SeededTime.* \
+VALGRIND_WITHOUT := *Misuse* *EndsTheProcess* *EndsWithAMessage* *Death* Options.* *AllAsleep.* Seeded.* SeededTime.* \
     Stack.* *ManyFibers* *OutOfDescriptors* NetDescriptors.* *ATokenIsAWordThatPointsToItsGroup*
 .PHONY: valgrind
 valgrind: $(B)/tests/runtime_test

@@ -10,6 +10,7 @@
 #include "fiber/dns.h"
 #include "fiber/fiber.h"
 #include "fiber/file.h"
+#include "fiber/leaks.h"
 #include "fiber/limit.h"
 #include "fiber/local.h"
 #include "fiber/net.h"

@@ -15,6 +15,7 @@
 
 #include "probe/emit.h"
 #include "registry/registry.h"
+#include "report/run_end.h"
 #include "sched/futex.h"
 #include "sched/monitor.h"
 #include "sched/scheduler.h"
@@ -155,8 +156,10 @@ void Scheduler::run(const Options& options, const std::function<void()>& main_fi
 
   SpawnOptions main_options;
   main_options.name = "main";
+  RunEnd end;
   struct Main {
     const std::function<void()>* function;
+    RunEnd* end;
     std::atomic<std::uint32_t>* done;
   };
   NewFiber made = new_fiber(
@@ -168,19 +171,21 @@ void Scheduler::run(const Options& options, const std::function<void()>& main_fi
         } catch (...) {
           unhandled_exception();
         }
+        state->end->let_others_end();
         state->done->store(1, std::memory_order_release);
         futex_wake(*state->done, 1);
       },
       entry, __builtin_return_address(0), main_options);
-  new (made.closure) Main{&main_fiber, &done_};
+  new (made.closure) Main{&main_fiber, &end, &done_};
   start_fiber(made.fiber);
   monitor_start();
   start_thread(processors_[0].get(), false);
   while (done_.load(std::memory_order_acquire) == 0) futex_wait(done_, 0);
-  shut_down();
+  shut_down(end);
+  end.tell();
 }
 
-void Scheduler::shut_down() {
+void Scheduler::shut_down(RunEnd& end) {
   {
     std::lock_guard guard(lock_);
     stopping_.store(true, std::memory_order_release);
@@ -231,6 +236,7 @@ void Scheduler::shut_down() {
       threadless_workers_ = worker;
     }
   }
+  end.look();
   // Fibers that did not end never run again. Their slots and stacks are not reused: something may still point there.
   registry_for_each([](Fiber* fiber) {
     if (fiber->record.id != 0) set_state(fiber, FIBERPROF_FIBER_DEAD);

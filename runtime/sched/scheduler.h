@@ -35,6 +35,8 @@ namespace fiber::detail {
 // looked at; and how many of these ticks apart a processor looks at the global queue, others' timers and sockets first.
 inline constexpr std::uint32_t kTickDecisions = 8, kRoundTicks = 7;
 
+class RunEnd;
+
 class Scheduler {
  public:
   // One per process; it exists for ever, and runs or not.
@@ -143,7 +145,7 @@ class Scheduler {
   void give_to_a_worker(Processor* processor);
   void start_thread(Processor* processor, bool spinning);
   void attach_processor(Worker* worker, Processor* processor);
-  void shut_down();
+  void shut_down(RunEnd& end);
 
   Options options_;
   unsigned processor_count_ = 0;

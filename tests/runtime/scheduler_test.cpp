@@ -208,47 +208,6 @@ TEST_P(Scheduling, ReturnsThoughFibersWaitForEverOrSitInBlockingSections) {
   });
 }
 
-TEST(AllAsleep, IsReportedWithStacksWhenNothingCanWakeAnybody) {
-  testing::FLAGS_gtest_death_test_style = "threadsafe";
-  EXPECT_DEATH(fiber::run([] {
-                 fiber::Channel<int> channel;
-                 fiber::go({.name = "waiter"}, [=]() mutable { channel.receive(); });
-                 channel.receive();
-               }),
-               "all fibers are asleep - deadlock!(.|\n)*main(.|\n)*chan receive(.|\n)*waiter");
-}
-
-TEST(AllAsleep, IsNotReportedWhileATimerAForeignThreadOrASectionIsThere) {
-  // Each of these sleeps longer than the monitor needs to look three times.
-  fiber::run([] { fiber::sleep_for(350ms); });
-  fiber::run([] { fiber::spawn([] { fiber::blocking([] { usleep(350'000); }); }).join(); });
-  fiber::run([] {
-    fiber::Channel<int> channel;
-    std::thread thread([=]() mutable {
-      std::this_thread::sleep_for(350ms);
-      channel.send(1);
-    });
-    channel.receive();
-    fiber::blocking([&] { thread.join(); });
-  });
-  fiber::run([] {
-    auto listener = fiber::TcpListener::listen("127.0.0.1", 0);
-    ASSERT_TRUE(listener);
-    auto accept = fiber::spawn([&] { return listener.accept().error(); });
-    // nothing but io for a while: this fiber waits in a join, the other in accept
-    std::thread closer([port = listener.port()] {
-      std::this_thread::sleep_for(350ms);
-      run_command("exec 3<>/dev/tcp/127.0.0.1/" + std::to_string(port));
-    });
-    fiber::go([&] {
-      fiber::sleep_for(700ms);
-      listener.close();
-    });
-    accept.join();
-    fiber::blocking([&] { closer.join(); });
-  });
-}
-
 TEST(Options, NonsenseIsRefusedWithAMessage) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   auto exits = testing::ExitedWithCode(2);
