@@ -4,6 +4,7 @@
 #   make test     install what is missing, build, run all tests, and the random ones with ThreadSanitizer, too
 #   make demo     install what is missing, build, show fiberprof on a live server
 #   make bench    install what is missing, build, compare the runtime's speed with Go, Boost.Fiber and Redis
+#   make goker    build, measure what fiberprof deadlock finds of real blocking bugs
 #   make install  PREFIX=/usr/local
 #   make sanitize build and run all tests with AddressSanitizer (which finds leaks, too) and UndefinedBehaviorSanitizer,
 #                 and the runtime's with ThreadSanitizer

@@ -43,6 +43,11 @@ $(GOKER_PROGRAMS): $(B)/lib/libfiberrt.a
 	$(CXX) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LINK_FIBERRT)
 $(B)/tests/goker_test: | $(GOKER_PROGRAMS)
 
+# How many of those bugs the detector finds, beside published figures, and that it reports nothing else.
+.PHONY: goker
+goker: $(B)/bin/fiberprof $(GOKER_PROGRAMS)
+	scripts/goker --build $(B) $(GOKER_ARGS)
+
 define TEST_AREA
 $(B)/tests/$(1)_test: $(patsubst %.cpp,$(B)/obj/%.o,$(wildcard tests/$(1)/*.cpp)) \
     $(TEST_EXTRA_$(1)) $(if $(filter $(1),$(RUNTIME_AREAS)),$(B)/lib/libfiberrt.a,$(B)/lib/libfiberprof-tool.a)
