@@ -14,7 +14,7 @@ struct Detection {
   State state;
   Verdict verdict;
   std::string inconclusive;  // why a question was left open; empty: none was
-  // Of a proof: how long the process stood still, how much memory was copied and how much of it searched.
+  // Of a proof: how long the process stood still at a time, how much memory was copied and how much of it searched.
   uint64_t stopped_ns = 0, copied = 0, searched = 0;
 };
 

@@ -82,7 +82,7 @@ bool read_registers(StoppedThread& thread) {
   if (!read_set(thread.tid, NT_PRFPREG, extended, 1 << 12)) return false;
 #endif
   thread.registers = std::move(general);
-  thread.registers.insert(thread.registers.end(), extended.begin(), extended.end());
+  thread.vector_registers = std::move(extended);
   return true;
 }
 
@@ -99,7 +99,7 @@ Result<bool> Freeze::seize(uint32_t pid) {
       return fail("cannot stop process " + std::to_string(pid), std::strerror(error),
                   error == EPERM ? "a debugger may be attached to it; else: " + permission_hint() : "");
     }
-    threads_.push_back({tid, 0, 0, 0, false, {}});
+    threads_.push_back({tid, 0, 0, 0, false, {}, {}});
     fresh.push_back(tid);
     if (since_ns_ == 0) since_ns_ = now_ns();
     ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr);

@@ -14,9 +14,10 @@ namespace fiberprof {
 struct StoppedThread {
   uint32_t tid = 0;  // as this process sees it
   uint64_t sp = 0, thread_pointer = 0;
-  int signal = 0;               // that is delivered to it when it goes on
-  bool group_stopped = false;   // it was stopped by a signal before
-  std::vector<char> registers;  // all of them, vector registers included: bytes to search
+  int signal = 0;                      // that is delivered to it when it goes on
+  bool group_stopped = false;          // it was stopped by a signal before
+  std::vector<char> registers;         // general ones: bytes to search
+  std::vector<char> vector_registers;  // floating-point and vector state: these, too
 };
 
 // Let go by its end of life at the latest; and by the kernel, should this process be killed.

@@ -414,7 +414,7 @@ Result<Image> core_image(const CoreFile& core, RegistryView& view, uint64_t limi
     stopped.thread_pointer = thread.tls;
     const auto* words = reinterpret_cast<const char*>(thread.registers.data());
     stopped.registers.assign(words, words + sizeof thread.registers);
-    stopped.registers.insert(stopped.registers.end(), thread.vector_registers.begin(), thread.vector_registers.end());
+    stopped.vector_registers.assign(thread.vector_registers.begin(), thread.vector_registers.end());
     image.threads.push_back(std::move(stopped));
     image.tids.emplace(thread.tid, thread.tid);
   }

@@ -78,13 +78,18 @@ ReachEvidence::ReachEvidence(const State& state, const Image& image, const Heap&
   roots();
 }
 
+// The worker that is this thread; null: it is none.
+const WorkerInfo* ReachEvidence::worker_on(const StoppedThread& thread) const {
+  for (const WorkerInfo& worker : state_.summary.workers)
+    if (const auto tid = image_.tids.find(worker.tid); tid != image_.tids.end() && tid->second == thread.tid)
+      return &worker;
+  return nullptr;
+}
+
 // The part of a thread's stack that holds nothing of the program's: what is below its stack pointer and, of a worker
 // that runs a fiber or sleeps, the runtime's own frames. Empty where the stack cannot be told from what lies beside it.
 Range ReachEvidence::free_stack(const StoppedThread& thread) const {
-  const WorkerInfo* worker = nullptr;
-  for (const WorkerInfo& one : state_.summary.workers)
-    if (const auto tid = image_.tids.find(one.tid); tid != image_.tids.end() && tid->second == thread.tid)
-      worker = &one;
+  const WorkerInfo* worker = worker_on(thread);
   const bool on_fiber = range_at(image_.stacks, thread.sp) != nullptr;
   uint64_t top = on_fiber ? 0 : thread.sp - kRedZone;
   if (worker != nullptr && worker->stack_top != 0 && (on_fiber || (worker->idle && worker->stack_top > top)))
@@ -118,7 +123,12 @@ void ReachEvidence::roots() {
     }
     if (at < piece.end()) search_but_heads(at, piece.end(), source);
   }
-  for (const StoppedThread& thread : image_.threads) bytes(thread.registers, source);
+  for (const StoppedThread& thread : image_.threads) {
+    bytes(thread.registers, source);
+    // Vector registers do not outlive a call, and an idle worker is in calls of the runtime.
+    const WorkerInfo* worker = worker_on(thread);
+    if (worker == nullptr || !worker->idle) bytes(thread.vector_registers, source);
+  }
   for (const uint64_t value : image_.words) word(value, source);
   work();
 }

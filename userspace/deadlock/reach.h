@@ -57,6 +57,7 @@ class ReachEvidence final : public Evidence {
   void enter_chunk(std::ptrdiff_t index);
   void enter_stack(const Range& stack);
   void roots();
+  const WorkerInfo* worker_on(const StoppedThread& thread) const;
   Range free_stack(const StoppedThread& thread) const;
   void work();
   // Searches a stretch of memory but for the heads of known objects, which lead to those who wait for them.
