@@ -46,8 +46,18 @@ TEST(List, ShowsAProcessWithItsNumbers) {
   EXPECT_FALSE(row_of(json, plain.pid()));
 
   const std::string table = output_of("list");
-  EXPECT_THAT(table, HasSubstr("PID  NAME"));
+  EXPECT_THAT(table, HasSubstr("  NAME "));
   EXPECT_THAT(table, ::testing::ContainsRegex(std::to_string(child.pid()) + "  fiber_target +1234 +2 +2 "));
+}
+
+TEST(List, SaysWhoAProcessIsInsideItsContainer) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root may make pid namespaces";
+  Child child({"/usr/bin/unshare", "--pid", "--fork", "--kill-child", fixture_path("fiber_target")});
+  bool found = false;
+  for (const auto& row : nlohmann::json::parse(output_of("list -a --json")))
+    found |= row["name"] == "fiber_target" && row["pid_in_its_namespace"] == 1 && row["pid"] != 1;
+  EXPECT_TRUE(found);
+  EXPECT_THAT(output_of("list -a"), HasSubstr("PID  INSIDE  NAME"));
 }
 
 TEST(List, NamesOfTheTargetCannotControlTheTerminal) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -23,7 +24,8 @@ struct Row {
   FiberProcess process;
   std::optional<uint64_t> fibers, uptime_ns;
   size_t processors = 0, workers = 0;
-  std::string problem;  // why the numbers are missing
+  uint64_t own_pid = 0;  // in its own pid namespace
+  std::string problem;   // why the numbers are missing
 };
 
 uint64_t now_ns() {
@@ -32,9 +34,20 @@ uint64_t now_ns() {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
+// The last of the ids in /proc/PID/status, one for each pid namespace from ours to its own; 0: unknown.
+uint64_t pid_in_its_namespace(uint32_t pid) {
+  const auto status = read_proc_file(pid, "status");
+  if (!status) return 0;
+  const size_t line = status->find("\nNSpid:");
+  if (line == std::string::npos) return 0;
+  const std::string ids = status->substr(line + 1, status->find('\n', line + 1) - line - 1);
+  return std::strtoull(ids.c_str() + ids.find_last_of("\t ") + 1, nullptr, 10);
+}
+
 Row look_at(FiberProcess process) {
   Row row;
   row.process = std::move(process);
+  row.own_pid = pid_in_its_namespace(row.process.pid);
   if (row.process.registry_address == 0) {
     row.problem = "its runtime has no registry";
     return row;
@@ -57,13 +70,22 @@ Row look_at(FiberProcess process) {
   return row;
 }
 
+// With a column for the ids of processes in containers, when there are any.
 void print_table(const std::vector<Row>& rows) {
-  std::printf("%7s  %-15s %7s %10s %7s %7s  %s\n", "PID", "NAME", "FIBERS", "PROCESSORS", "WORKERS", "UPTIME",
-              "BINARY");
+  const bool contained = std::any_of(rows.begin(), rows.end(),
+                                     [](const Row& row) { return row.own_pid != 0 && row.own_pid != row.process.pid; });
+  const auto own = [&](const std::string& text) {
+    if (contained) std::printf(" %7s", text.c_str());
+  };
+  std::printf("%7s", "PID");
+  own("INSIDE");
+  std::printf("  %-15s %7s %10s %7s %7s  %s\n", "NAME", "FIBERS", "PROCESSORS", "WORKERS", "UPTIME", "BINARY");
   for (const Row& row : rows) {
     const std::string name = fit(row.process.name, 15);
     const std::string padding(15 - std::min<size_t>(15, display_width(name)), ' ');
-    std::printf("%7u  %s%s %7s %10zu %7zu %7s  %s\n", row.process.pid, name.c_str(), padding.c_str(),
+    std::printf("%7u", row.process.pid);
+    own(row.own_pid == 0 ? "-" : std::to_string(row.own_pid));
+    std::printf("  %s%s %7s %10zu %7zu %7s  %s\n", name.c_str(), padding.c_str(),
                 row.fibers ? std::to_string(*row.fibers).c_str() : "-", row.processors, row.workers,
                 row.uptime_ns ? format_duration(*row.uptime_ns).c_str() : "-",
                 sanitize(row.process.binary_path).c_str());
@@ -75,6 +97,7 @@ void print_json(const std::vector<Row>& rows) {
   for (const Row& row : rows) {
     nlohmann::ordered_json process;
     process["pid"] = row.process.pid;
+    if (row.own_pid != 0) process["pid_in_its_namespace"] = row.own_pid;
     process["name"] = sanitize(row.process.name);
     process["fibers"] = row.fibers ? nlohmann::ordered_json(*row.fibers) : nlohmann::ordered_json(nullptr);
     process["processors"] = row.processors;
@@ -115,8 +138,11 @@ int run_list(bool json) {
 void add_list(CLI::App& app, std::function<int()>& action) {
   CLI::App* command = app.add_subcommand("list", "Show the processes on fibers that can be watched");
   const auto json = std::make_shared<bool>(false);
+  // As elsewhere; here there is nothing else.
+  const auto all = std::make_shared<bool>(false);
+  command->add_flag("-a,--all", *all, "All programs on fibers of the machine, containers included: the default");
   command->add_flag("--json", *json, "Print JSON");
-  command->callback([json, &action] { action = [json] { return run_list(*json); }; });
+  command->callback([json, all, &action] { action = [json] { return run_list(*json); }; });
 }
 
 }  // namespace fiberprof
