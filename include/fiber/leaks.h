@@ -42,7 +42,7 @@ struct FiberReport {
   CodeLocation function;             // the function it runs; a lambda's own operator()
   CodeLocation spawned_at;
   // From the innermost frame outwards, at most 64. Empty if it is running or inside a blocking section: then it is in
-  // the middle of something.
+  // the middle of something. Of many fibers only the first 1000 have one.
   std::vector<CodeLocation> stack;
 };
 
@@ -62,8 +62,8 @@ class FIBER_API LeakMark {
 // Looks at every fiber there is about every 10 ms while it waits, and reads symbol tables only if something is left.
 FIBER_API std::vector<FiberReport> find_leaks(const LeakMark& since, std::chrono::nanoseconds grace);
 
-// One fiber, or all of them, as text of several lines: what it waits for, where it was spawned, and its stack without
-// the frames of the runtime.
+// One fiber, or the first 100 and how many more, as text of several lines: what it waits for, where it was spawned, and
+// its stack without the frames of the runtime.
 FIBER_API std::string to_text(const FiberReport& fiber);
 FIBER_API std::string to_text(const std::vector<FiberReport>& fibers);
 

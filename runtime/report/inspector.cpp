@@ -19,7 +19,9 @@ namespace {
 
 constexpr int kAttempts = 8;  // at a fiber that goes on while it is looked at
 constexpr std::size_t kFrames = 64;
-constexpr unsigned kArms = 16;  // of a select, in words
+constexpr std::size_t kStacks = 1000;  // of so many fibers: a million would be gigabytes of text
+constexpr std::size_t kShown = 100;    // fibers, in one text
+constexpr unsigned kArms = 16;         // of a select, in words
 
 [[gnu::format(printf, 1, 2)]] std::string format(const char* text, ...) {
   char buffer[256];
@@ -54,8 +56,9 @@ bool has_not_moved(const fiberprof_fiber& before, const fiberprof_fiber& after) 
 
 // Whether a worker has not switched away from it yet. False also in the moment in which it does.
 bool is_on_worker(std::uint64_t id) {
-  const auto* workers = reinterpret_cast<const std::uint64_t*>(fiberprof_registry.workers);
   const std::uint32_t count = __atomic_load_n(&fiberprof_registry.worker_count, __ATOMIC_ACQUIRE);
+  const auto* workers =
+      reinterpret_cast<const std::uint64_t*>(__atomic_load_n(&fiberprof_registry.workers, __ATOMIC_RELAXED));
   for (std::uint32_t i = 0; i < count; ++i) {
     const auto* worker = reinterpret_cast<const fiberprof_worker*>(workers[i]);
     if (__atomic_load_n(&worker->current_fiber, __ATOMIC_RELAXED) == id) return true;
@@ -275,7 +278,9 @@ std::optional<FiberReport> Inspector::report(const Fiber* fiber, std::uint64_t i
   report.parent = record.parent;
   report.function = symbols_.locate(reinterpret_cast<const void*>(record.entry), false);
   report.spawned_at = symbols_.locate(reinterpret_cast<const void*>(record.creator_pc), true);
-  for (const CodeLocation& frame : frames) report.stack.push_back(symbols_.locate(frame.address, true));
+  if (++reports_ <= kStacks) {
+    for (const CodeLocation& frame : frames) report.stack.push_back(symbols_.locate(frame.address, true));
+  }
   return report;
 }
 
@@ -301,7 +306,9 @@ std::string to_text(const FiberReport& fiber) {
 
 std::string to_text(const std::vector<FiberReport>& fibers) {
   std::string text;
-  for (const FiberReport& fiber : fibers) text += (text.empty() ? "" : "\n") + to_text(fiber);
+  const std::size_t shown = std::min(fibers.size(), detail::kShown);
+  for (std::size_t i = 0; i < shown; ++i) text += (i == 0 ? "" : "\n") + to_text(fibers[i]);
+  if (shown < fibers.size()) text += "\n... and " + std::to_string(fibers.size() - shown) + " more\n";
   return text;
 }
 

@@ -42,6 +42,7 @@ class Inspector {
   std::string owner_text(std::uint64_t owner);
 
   int memory_;
+  std::size_t reports_ = 0;
   Symbols symbols_;
   std::unordered_map<std::uint64_t, std::string> names_;  // of all fibers, once one is asked for
 };

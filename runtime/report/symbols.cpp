@@ -49,6 +49,12 @@ const T* part(const std::byte* data, std::size_t size, std::uint64_t offset, std
   return reinterpret_cast<const T*>(data + offset);
 }
 
+std::string hex(std::uint64_t value) {
+  char text[24];
+  std::snprintf(text, sizeof(text), "0x%llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
 std::string demangled(const char* name) {
   int status = 0;
   char* text = abi::__cxa_demangle(name, nullptr, nullptr, &status);
@@ -107,30 +113,26 @@ const Symbols::File& Symbols::file(const std::string& path) {
 }
 
 CodeLocation Symbols::locate(const void* address, bool returned_to) {
-  CodeLocation location{address, {}};
-  if (address == nullptr) return location;
-  char offset[32];
-  Module module{.address = reinterpret_cast<std::uint64_t>(address) - (returned_to ? 1 : 0), .path = {}, .name = {}};
+  if (address == nullptr) return {};
+  const auto key = reinterpret_cast<std::uint64_t>(address);
+  const auto [found, is_new] = names_[returned_to].try_emplace(key);
+  if (is_new) found->second = name(key, returned_to);
+  return {address, found->second};
+}
+
+std::string Symbols::name(std::uint64_t address, bool returned_to) {
+  const std::uint64_t back = returned_to ? 1 : 0;
+  Module module{.address = address - back, .path = {}, .name = {}};
   dl_iterate_phdr(look_for, &module);
-  if (!module.found) {
-    std::snprintf(offset, sizeof(offset), "%p", address);
-    location.text = offset;
-    return location;
-  }
+  if (!module.found) return hex(address);
   const std::uint64_t value = module.address - module.base;
-  const std::uint64_t shown = value + (returned_to ? 1 : 0);
   const std::vector<Symbol>& functions = file(module.path).functions;
   const auto after = std::upper_bound(functions.begin(), functions.end(), value,
                                       [](std::uint64_t at, const Symbol& symbol) { return at < symbol.value; });
-  if (after != functions.begin() && (value - after[-1].value < after[-1].size || after[-1].size == 0)) {
-    std::snprintf(offset, sizeof(offset), "+0x%llx", static_cast<unsigned long long>(shown - after[-1].value));
-    location.text = demangled(after[-1].name) + offset;
-  } else {
-    std::snprintf(offset, sizeof(offset), "0x%llx", static_cast<unsigned long long>(shown));
-    location.text = offset;
-  }
-  location.text += " (" + module.name + ")";
-  return location;
+  const bool known = after != functions.begin() && (value - after[-1].value < after[-1].size || after[-1].size == 0);
+  const std::string function =
+      known ? demangled(after[-1].name) + "+" + hex(value + back - after[-1].value) : hex(value + back);
+  return function + " (" + module.name + ")";
 }
 
 }  // namespace fiber::detail

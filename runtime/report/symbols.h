@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "fiber/leaks.h"
@@ -35,7 +36,9 @@ class Symbols {
     std::vector<Symbol> functions;  // sorted by value
   };
   const File& file(const std::string& path);
+  std::string name(std::uint64_t address, bool returned_to);
   std::map<std::string, File> files_;
+  std::unordered_map<std::uint64_t, std::string> names_[2];  // by returned_to: many fibers share their frames
 };
 
 }  // namespace fiber::detail

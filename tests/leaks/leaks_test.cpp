@@ -241,6 +241,29 @@ TEST(LeaksText, SaysWhatEachKindOfWaitIsFor) {
   EXPECT_NE(text.find("; or to send to channel \"second\""), std::string::npos) << text;
 }
 
+TEST(LeaksText, OfManyFibersIsBounded) {
+  constexpr std::size_t kFibers = 1500;
+  std::size_t started = 0;
+  const Reports left = left_by({.processors = 1}, 0ns, [&] {
+    fiber::Channel<int> channel;
+    for (std::size_t i = 0; i < kFibers; ++i) {
+      fiber::go([=, &started] {
+        ++started;
+        waits_for_a_value(channel);
+      });
+    }
+    while (started < kFibers) fiber::yield();  // there is one processor: then they wait
+  });
+  ASSERT_EQ(left.size(), kFibers);
+  EXPECT_FALSE(left[999].stack.empty());
+  EXPECT_TRUE(left[1000].stack.empty());
+  EXPECT_EQ(left[1000].reason, "chan receive");
+  const std::string text = to_text(left);
+  EXPECT_TRUE(text.ends_with("\n... and 1400 more\n")) << text.substr(text.size() - 200);
+  EXPECT_NE(text.find("fiber " + std::to_string(left[99].id) + " ["), std::string::npos);
+  EXPECT_EQ(text.find("fiber " + std::to_string(left[100].id) + " ["), std::string::npos);
+}
+
 TEST(LeaksMisuse, AGracePeriodIsNotNegative) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_DEATH(fiber::find_leaks(LeakMark(), -1ns), "a grace period of -1 ns");
