@@ -5,9 +5,12 @@
 
 #include <fstream>
 #include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "cli/options.h"
+#include "cli/suspicious.h"
 #include "cli/top_loop.h"
 #include "deadlock/detect.h"
 #include "dump/source.h"
@@ -20,8 +23,8 @@ namespace {
 
 struct Options {
   std::string target, core, executable, dot;
-  bool json = false, all_frames = false, prove = false, watch = false;
-  uint64_t interval_ns = 1'000'000'000, duration_ns = 0;
+  bool json = false, all_frames = false, prove = false, watch = false, suspicious = false;
+  uint64_t interval_ns = 1'000'000'000, duration_ns = 0, older_ns = 60'000'000'000;
   size_t memory_mib = 4096;
 };
 
@@ -48,11 +51,16 @@ class Deadlock {
       const std::string where = frame.file.substr(frame.file.rfind('/') + 1);
       return sanitize(frame.function + (where.empty() ? "" : " " + where + ":" + std::to_string(frame.line)));
     };
+    if (options.suspicious) suspicions_.emplace(source, options.all_frames, options.older_ns);
   }
 
   int once() {
+    if (suspicions_ && options_.duration_ns != 0 && !source_.core)
+      if (const Result<void> looked = suspicions_->look_ahead(options_.duration_ns); !looked)
+        return print_error(looked.error());
     const Result<Detection> detection = detect();
     if (!detection) return print_error(detection.error());
+    if (suspicions_) suspicions_->look(*detection);
     const int code = show(*detection);
     if (options_.dot.empty()) return code;
     std::ofstream file(options_.dot);
@@ -74,9 +82,11 @@ class Deadlock {
         if (!handle->alive()) break;
         return print_error(detection.error());
       }
-      if (leave_new(*detection)) {
-        found = true;
-        show(*detection);
+      if (suspicions_) suspicions_->look(*detection);
+      const bool news = leave_new(*detection), suspicious = suspicions_ && suspicions_->leave_new();
+      if (news || suspicious) {
+        found = found || news;
+        show(*detection, news);
         std::fflush(stdout);
       }
       const uint64_t next = beat.next();
@@ -92,11 +102,18 @@ class Deadlock {
     return options_.prove ? detect_proved(source_.process.pid, *source_.view, limit) : detect_certain(*source_.view);
   }
 
-  int show(const Detection& detection) {
+  // `verdict`: there is something to say about it, not only suspicions.
+  int show(const Detection& detection, bool verdict = true) {
     source_.symbols->refresh();
-    print(options_.json ? deadlock_json(detection, names_)
-                        : deadlock_text(detection, names_, Style(use_colour(STDOUT_FILENO)),
-                                        terminal_columns(STDOUT_FILENO, 100)));
+    const Style style(use_colour(STDOUT_FILENO));
+    const size_t columns = terminal_columns(STDOUT_FILENO, 100);
+    if (options_.json) {
+      const auto suspicious = suspicions_ ? suspicions_->json(detection) : nlohmann::ordered_json();
+      print(deadlock_json(detection, names_, suspicions_ ? &suspicious : nullptr));
+    } else {
+      if (verdict) print(deadlock_text(detection, names_, style, columns));
+      if (suspicions_) print(suspicions_->text(detection, style, columns));
+    }
     if (detection.stopped_ns != 0)
       std::cerr << "fiberprof: the process stood still for " << format_duration(detection.stopped_ns) << "; "
                 << (detection.copied >> 20) << " MiB copied, " << (detection.searched >> 20) << " MiB searched\n";
@@ -119,6 +136,7 @@ class Deadlock {
   DumpSource& source_;
   DeadlockNames names_;
   std::set<std::set<uint64_t>> shown_;
+  std::optional<SuspicionReport> suspicions_;
 };
 
 int deadlock(const Options& options) {
@@ -148,12 +166,17 @@ void add_deadlock(CLI::App& app, std::function<int()>& action) {
   command->add_flag("--prove", options->prove,
                     "Also search the program's memory for whoever could still end a wait. Stops it for milliseconds to "
                     "copy what it has in use, and searches while it goes on.");
+  command->add_flag("--suspicious", options->suspicious,
+                    "Also what looks wrong by age and count and may be right: old waits, cancelled contexts that are "
+                    "not heeded, fibers that outlive their parent; with -d or --watch also what grows without end.");
+  add_duration(*command, "--older", options->older_ns, "With --suspicious: what counts as old. Default 1m.");
   add_count(*command, "--memory", options->memory_mib,
             "With --prove: how many MiB may be copied; more is inconclusive. Default 4096.");
   command->add_flag("--watch", options->watch,
                     "Look again and again, and show each finding once, until Ctrl-C or the process ends.");
   add_duration(*command, "-i,--interval", options->interval_ns, "With --watch: how often. Default 1s.");
-  add_duration(*command, "-d,--duration", options->duration_ns, "With --watch: for how long. Default: for ever.");
+  add_duration(*command, "-d,--duration", options->duration_ns,
+               "With --watch: for how long. Default: for ever. With --suspicious alone: how long to look for growth.");
   command->add_flag("--json", options->json, "One JSON object; times in nanoseconds.");
   command->add_option("--dot", options->dot, "Also write who waits for whom to FILE, for Graphviz.")
       ->option_text("FILE");
@@ -168,6 +191,9 @@ void add_deadlock(CLI::App& app, std::function<int()>& action) {
       "           would end the wait.\n"
       "A fiber that is reported never runs again, whatever the program does. How long\n"
       "it has waited plays no part. Where no proof is possible, \"inconclusive\" says why.\n"
+      "\n"
+      "With --suspicious, under a heading of its own, what age and count suggest: no\n"
+      "proof, and never the reason for exit code 3.\n"
       "\n"
       "Examples:\n"
       "  fiberprof deadlock kvd --prove\n"

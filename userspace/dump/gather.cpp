@@ -8,6 +8,7 @@
 
 #include "dump/collect.h"
 #include "dump/dump.h"
+#include "dump/stack_looks.h"
 #include "session/names.h"
 #include "support/text.h"
 #include "symbol/runtime_names.h"
@@ -22,8 +23,11 @@ constexpr size_t kMaxObjectsRead = 100'000;  // to find those that one fiber hol
 class Explainer {
  public:
   Explainer(DumpSource& source, const DumpOptions& options, Collection collection)
-      : source_(source), options_(options), all_(std::move(collection)), objects_(*source.view) {
-    dump_.stacks.emplace_back();
+      : source_(source),
+        options_(options),
+        all_(std::move(collection)),
+        objects_(*source.view),
+        looks_(*source.symbols, options.all_frames) {
     shown_stack_.assign(all_.stacks.size(), kUnknown);
     shown_stack_[0] = 0;
   }
@@ -46,6 +50,7 @@ class Explainer {
       relatives();
     }
     if (source_.core) dump_.lacking = source_.core->lacking();
+    dump_.stacks = looks_.take();
     return std::move(dump_);
   }
 
@@ -129,8 +134,7 @@ class Explainer {
       if (thread.tid != worker->second) continue;
       const std::vector<Frame> frames = source_.symbols->stack(walk(thread, fiber.info), !options_.all_frames);
       if (frames.empty()) continue;
-      fiber.stack = static_cast<uint32_t>(dump_.stacks.size());
-      dump_.stacks.push_back(frames);
+      fiber.stack = looks_.add(frames);
     }
   }
 
@@ -306,27 +310,14 @@ class Explainer {
   uint32_t shown(uint32_t number) {
     uint32_t& known = shown_stack_[number];
     if (known != kUnknown) return known;
-    const auto addresses = all_.stacks.at(number);
-    std::vector<Frame> frames =
-        source_.symbols->stack({addresses.begin(), addresses.end()}, !options_.all_frames, true);
-    std::string looks;
-    for (const Frame& frame : frames)
-      looks += frame.function + '\n' + frame.file + ':' + std::to_string(frame.line) + '\n';
-    const auto [entry, fresh] = by_looks_.try_emplace(std::move(looks), static_cast<uint32_t>(dump_.stacks.size()));
-    if (fresh) dump_.stacks.push_back(std::move(frames));
-    return known = entry->second;
+    return known = looks_.number(all_.stacks.at(number));
   }
 
   // The first frame of the program's own at the end of which something was spawned or made.
   const Frame* site(uint64_t pc) {
     if (pc == 0) return nullptr;
     const auto [entry, fresh] = dump_.sites.try_emplace(pc);
-    if (fresh) {
-      const std::vector<Frame>& frames = source_.symbols->resolve(pc, true);
-      const auto own = std::ranges::find_if(
-          frames, [](const Frame& frame) { return !frame.runtime && !is_call_glue(frame.function); });
-      entry->second = own != frames.end() ? *own : frames.back();
-    }
+    if (fresh) entry->second = own_frame(source_.symbols->resolve(pc, true));
     return &entry->second;
   }
 
@@ -348,10 +339,10 @@ class Explainer {
   const DumpOptions& options_;
   Collection all_;
   ObjectReader objects_;
+  StackLooks looks_;
   Dump dump_;
   std::unordered_map<uint64_t, FiberRef> refs_;  // by id
   std::vector<uint32_t> shown_stack_;            // by number in the collection
-  std::unordered_map<std::string, uint32_t> by_looks_;
   std::unordered_map<std::string, uint64_t> site_by_looks_;
 };
 

@@ -180,7 +180,8 @@ std::string deadlock_text(const Detection& detection, const DeadlockNames& names
   return text;
 }
 
-std::string deadlock_json(const Detection& detection, const DeadlockNames& names) {
+std::string deadlock_json(const Detection& detection, const DeadlockNames& names,
+                          const nlohmann::ordered_json* suspicious) {
   const State& state = detection.state;
   const Verdict& verdict = detection.verdict;
   const auto fiber_json = [&](size_t index, bool stack) {
@@ -240,6 +241,7 @@ std::string deadlock_json(const Detection& detection, const DeadlockNames& names
     causes.push_back(std::move(one));
   }
   json["causes"] = std::move(causes);
+  if (suspicious != nullptr) json["suspicious"] = *suspicious;
   return json.dump(2) + "\n";
 }
 

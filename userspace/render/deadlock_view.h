@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,9 @@ struct DeadlockNames {
 };
 
 std::string deadlock_text(const Detection& detection, const DeadlockNames& names, const Style& style, size_t columns);
-std::string deadlock_json(const Detection& detection, const DeadlockNames& names);
+// `suspicious`, if given, becomes the member of that name: see render/suspicious_view.h.
+std::string deadlock_json(const Detection& detection, const DeadlockNames& names,
+                          const nlohmann::ordered_json* suspicious = nullptr);
 // A digraph: fibers as boxes, what each waits for on its arrow; causes are coloured.
 std::string deadlock_dot(const Detection& detection, const DeadlockNames& names);
 

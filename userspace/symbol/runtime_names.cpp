@@ -91,4 +91,10 @@ std::vector<Frame> fold_runtime_frames(std::vector<Frame> stack) {
   return kept;
 }
 
+const Frame& own_frame(const std::vector<Frame>& frames) {
+  const auto own = std::find_if(frames.begin(), frames.end(),
+                                [](const Frame& frame) { return !frame.runtime && !is_call_glue(frame.function); });
+  return own != frames.end() ? *own : frames.back();
+}
+
 }  // namespace fiberprof

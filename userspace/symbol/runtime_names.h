@@ -32,4 +32,8 @@ bool is_call_glue(std::string_view demangled);
 // A stack of nothing but runtime frames keeps its outermost public function.
 std::vector<Frame> fold_runtime_frames(std::vector<Frame> stack);
 
+// Of what one address resolves to, innermost first: the program's own frame, past the runtime and glue that were
+// inlined there; the outermost where it has none. At least one frame must be given.
+const Frame& own_frame(const std::vector<Frame>& frames);
+
 }  // namespace fiberprof

@@ -1,0 +1,1 @@
+$(B)/tests/deadlock_test: | $(B)/bin/fiberprof $(B)/tests/programs/suspicious

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What counts as suspicious and what does not, over looks made by hand.
+#include "deadlock/suspicious.h"
+
+#include <fiberprof/registry.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace fiberprof {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+constexpr uint64_t kNow = 1'000'000, kOlder = 1'000, kOld = kNow - 5'000, kYoung = kNow - 10;
+constexpr uint64_t kChannel = 0x1000, kSite = 0x400, kOtherSite = 0x500;
+
+class Suspect : public testing::Test {
+ protected:
+  // A fiber that waits since then, at the stack `stack`.
+  FiberInfo& wait(uint32_t reason, uint64_t since_ns, uint32_t stack = 1, uint64_t resource = 0) {
+    FiberState fiber;
+    fiber.info.id = 100 + state.fibers.size();
+    fiber.info.state = FIBERPROF_FIBER_PARKED;
+    fiber.info.reason = static_cast<uint8_t>(reason);
+    fiber.info.since_ns = since_ns;
+    fiber.info.creator_pc = kSite;
+    fiber.info.resource = resource;
+    fiber.alternatives = {{reason, resource}};
+    state.by_id[fiber.info.id] = state.fibers.size();
+    state.fibers.push_back(fiber);
+    stacks.push_back(stack);
+    return state.fibers.back().info;
+  }
+  ObjectInfo channel() {
+    ObjectInfo info;
+    info.address = kChannel;
+    info.kind = FIBERPROF_OBJECT_CHANNEL;
+    info.send_rights = 1;
+    return info;
+  }
+  void object(const ObjectInfo& info) { state.objects[info.address].seen = {info, info}; }
+  SuspectLook look() { return {state, stacks, kNow, kOlder, proved}; }
+
+  State state;
+  std::vector<uint32_t> stacks;
+  std::vector<size_t> proved;
+};
+
+TEST_F(Suspect, OldWaitsAreGroupedLargestFirst) {
+  wait(FIBERPROF_REASON_MUTEX, kOld, 1);
+  wait(FIBERPROF_REASON_MUTEX, kOld - 100, 2);
+  wait(FIBERPROF_REASON_MUTEX, kOld - 50, 2);
+  wait(FIBERPROF_REASON_CHAN_SEND, kOld, 2);
+  const auto found = old_waits(look());
+  ASSERT_THAT(found, SizeIs(3));
+  EXPECT_EQ(found[0].count, 2u);
+  EXPECT_EQ(found[0].stack, 2u);
+  EXPECT_EQ(found[0].reason, FIBERPROF_REASON_MUTEX);
+  EXPECT_EQ(found[0].oldest_ns, 5'100u);
+  EXPECT_THAT(found[0].examples, ElementsAre(1, 2));
+}
+
+TEST_F(Suspect, ExamplesAreTheOldest) {
+  for (const uint64_t earlier : {10, 30, 20, 50, 40}) wait(FIBERPROF_REASON_MUTEX, kOld - earlier);
+  const auto found = old_waits(look());
+  ASSERT_THAT(found, SizeIs(1));
+  EXPECT_EQ(found[0].count, 5u);
+  EXPECT_THAT(found[0].examples, ElementsAre(3, 4, 1));
+}
+
+TEST_F(Suspect, WaitsThatMayLastAreNot) {
+  wait(FIBERPROF_REASON_MUTEX, kYoung);
+  for (const uint32_t reason :
+       {FIBERPROF_REASON_SLEEP, FIBERPROF_REASON_IO_ACCEPT, FIBERPROF_REASON_CONTEXT, FIBERPROF_REASON_JOIN})
+    wait(reason, kOld);
+  wait(FIBERPROF_REASON_MUTEX, kOld).deadline_ns = kNow + 1;
+  wait(FIBERPROF_REASON_MUTEX, kOld).state = FIBERPROF_FIBER_RUNNABLE;
+  proved = {state.fibers.size()};
+  wait(FIBERPROF_REASON_MUTEX, kOld);
+  EXPECT_THAT(old_waits(look()), IsEmpty());
+}
+
+TEST_F(Suspect, AReceiverOfAChannelInUseIsNot) {
+  object(channel());
+  wait(FIBERPROF_REASON_CHAN_RECV, kOld, 1, kChannel);
+  EXPECT_THAT(old_waits(look()), SizeIs(1)) << "nobody was served lately";
+  wait(FIBERPROF_REASON_CHAN_RECV, kYoung, 2, kChannel);
+  EXPECT_THAT(old_waits(look()), IsEmpty());
+  ObjectInfo without_senders = channel();
+  without_senders.send_rights = 0;
+  object(without_senders);
+  EXPECT_THAT(old_waits(look()), SizeIs(1)) << "nobody is left who could send";
+  without_senders.timers = 1;
+  object(without_senders);
+  EXPECT_THAT(old_waits(look()), IsEmpty()) << "a timer will";
+}
+
+TEST_F(Suspect, ASelectIsNotIfOneOfItsArmsIsNot) {
+  object(channel());
+  wait(FIBERPROF_REASON_SELECT, kOld);
+  state.fibers[0].alternatives = {{FIBERPROF_REASON_CHAN_SEND, 0x2000}, {FIBERPROF_REASON_CHAN_RECV, kChannel}};
+  EXPECT_THAT(old_waits(look()), SizeIs(1));
+  wait(FIBERPROF_REASON_CHAN_RECV, kYoung, 2, kChannel);
+  EXPECT_THAT(old_waits(look()), IsEmpty());
+}
+
+TEST_F(Suspect, OutlivingAParent) {
+  wait(FIBERPROF_REASON_MUTEX, kOld).parent = 7;  // has ended
+  wait(FIBERPROF_REASON_MUTEX, kOld - 1).parent = 7;
+  wait(FIBERPROF_REASON_MUTEX, kOld).parent = 100;    // lives
+  wait(FIBERPROF_REASON_MUTEX, kOld).parent = 0;      // a thread
+  wait(FIBERPROF_REASON_MUTEX, kYoung).parent = 7;    // for a moment
+  wait(FIBERPROF_REASON_IO_ACCEPT, kOld).parent = 7;  // a server that its starter left alone
+  const auto found = outliving(look());
+  ASSERT_THAT(found, SizeIs(1));
+  EXPECT_EQ(found[0].count, 2u);
+  EXPECT_EQ(found[0].site, kSite);
+  EXPECT_THAT(found[0].examples, ElementsAre(1, 0));
+  state.torn = 1;
+  EXPECT_THAT(outliving(look()), IsEmpty()) << "it may be the one that could not be read";
+}
+
+class Grow : public Suspect {
+ protected:
+  // A look at so many fibers of one site, and as many waits with a deadline at stack 3 if that is wanted.
+  std::vector<Suspicion> at(size_t fibers, bool deadlines = false) {
+    state = {};
+    stacks.clear();
+    for (size_t i = 0; i < fibers; ++i) {
+      FiberInfo& fiber = wait(FIBERPROF_REASON_CHAN_RECV, kYoung, 3);
+      fiber.deadline_ns = deadlines ? kNow + 1 : 0;
+      if (deadlines) fiber.creator_pc = i % 2 == 0 ? kSite : kOtherSite;
+    }
+    growth.look(look());
+    return growth.found(look());
+  }
+  Growth growth;
+};
+
+TEST_F(Grow, RisingAtEveryLookIsGrowth) {
+  for (const size_t count : {100, 110, 120, 130}) EXPECT_THAT(at(count), IsEmpty()) << "too few looks";
+  const auto found = at(140);
+  ASSERT_THAT(found, SizeIs(1));
+  EXPECT_EQ(found[0].kind, SuspicionKind::grows);
+  EXPECT_EQ(found[0].site, kSite);
+  EXPECT_EQ(found[0].count, 140u);
+  EXPECT_THAT(found[0].seen, ElementsAre(100, 110, 120, 130, 140));
+  EXPECT_THAT(at(140), IsEmpty()) << "once it stands still";
+}
+
+TEST_F(Grow, FromNothing) {
+  for (const size_t count : {0, 10, 20, 30}) at(count);
+  EXPECT_THAT(at(40), SizeIs(1));
+}
+
+TEST_F(Grow, UpAndDownIsNot) {
+  for (const size_t count : {100, 200, 190, 300, 400}) EXPECT_THAT(at(count), IsEmpty());
+}
+
+TEST_F(Grow, ALittleIsNot) {
+  for (const size_t count : {0, 4, 8, 12, 19}) EXPECT_THAT(at(count), IsEmpty()) << "fewer than kLeast";
+  growth = {};
+  for (const size_t count : {1000, 1010, 1020, 1030, 1099}) EXPECT_THAT(at(count), IsEmpty()) << "not a tenth";
+}
+
+TEST_F(Grow, DeadlinesByStack) {
+  std::vector<Suspicion> found;
+  for (const size_t count : {10, 20, 30, 40, 46}) found = at(count, true);
+  ASSERT_THAT(found, SizeIs(1)) << "neither site alone rose by kLeast";
+  EXPECT_EQ(found[0].kind, SuspicionKind::deadlines);
+  EXPECT_EQ(found[0].stack, 3u);
+  EXPECT_EQ(found[0].reason, FIBERPROF_REASON_CHAN_RECV);
+  EXPECT_THAT(found[0].seen, ElementsAre(10, 20, 30, 40, 46));
+}
+
+}  // namespace
+}  // namespace fiberprof

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// suspicious bad|good MILLISECONDS
+//
+// Programs in which nobody is deadlocked. The bad one has each kind of thing that looks wrong by age and count, the
+// good one what is nearly the same and fine. Writes "ready" when every wait that is to be old is so many milliseconds
+// old, ends when its standard input does.
+#include <fiber/all.h>
+
+#include <unistd.h>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+
+namespace app {
+
+using namespace std::chrono_literals;
+
+// Somebody may send, and nobody does; the workers' jobs come now and then.
+fiber::Channel<int> replies, others, jobs;
+
+// Keeps a call from becoming a jump, which would take the frame away.
+#define STAYS asm volatile("")
+
+[[gnu::noinline]] void wait_for_reply() {
+  replies.receive();
+  STAYS;
+}
+[[gnu::noinline]] void work() {
+  while (jobs.receive()) STAYS;
+}
+[[gnu::noinline]] void ignore_cancel(const fiber::Context&) {
+  others.receive();
+  STAYS;
+}
+[[gnu::noinline]] void heed_cancel(const fiber::Context& request) {
+  const fiber::Context step = fiber::with_timeout(request, 1ns);
+  others.receive(request);
+  STAYS;
+}
+[[gnu::noinline]] void cancel_and_wait() {
+  fiber::CancelSource stop = fiber::with_cancel();
+  stop.cancel();
+  others.receive();
+  STAYS;
+}
+[[gnu::noinline]] void left_behind() {
+  others.receive();
+  STAYS;
+}
+[[gnu::noinline]] void wait_with_deadline(std::chrono::milliseconds time) {
+  others.receive(time);
+  STAYS;
+}
+
+void spawn_children(int count) {
+  for (int i = 0; i < count; ++i) fiber::go({.name = "child"}, [] { left_behind(); });
+}
+
+// So many at a time, for ever.
+void keep_spawning(std::chrono::milliseconds time) {
+  for (;;) {
+    for (int i = 0; i < 4; ++i) fiber::go([time] { wait_with_deadline(time); });
+    fiber::sleep_for(20ms);
+  }
+}
+
+void start_bad() {
+  static fiber::CancelSource request = fiber::with_cancel();
+  for (int i = 0; i < 30; ++i) fiber::go({.name = "asker"}, [] { wait_for_reply(); });
+  for (int i = 0; i < 3; ++i)
+    fiber::go({.name = "deaf"}, [context = request.context()] {
+      ignore_cancel(context);
+      STAYS;
+    });
+  fiber::spawn([] { spawn_children(5); }).join();
+  fiber::go([] { keep_spawning(1h); });
+  request.cancel();
+}
+
+void start_good() {
+  static fiber::CancelSource request = fiber::with_cancel();
+  for (int i = 0; i < 30; ++i) fiber::go({.name = "worker"}, [] { work(); });
+  fiber::go([] {
+    for (;; fiber::sleep_for(100ms)) jobs.send(1);
+  });
+  fiber::go([] { heed_cancel(request.context()); });
+  fiber::go([] { cancel_and_wait(); });
+  fiber::go([] {
+    spawn_children(5);
+    fiber::sleep_for(1h);
+  });
+  fiber::go([] { wait_with_deadline(1h); });
+  fiber::go([] { keep_spawning(100ms); });
+  fiber::go([] { fiber::spawn([] { fiber::sleep_for(1h); }).join(); });
+  fiber::go([] { request.context().wait(); });
+}
+
+}  // namespace app
+
+int main(int count, char** arguments) {
+  if (count != 3) return 2;
+  const std::chrono::milliseconds time(std::atoi(arguments[2]));
+  fiber::run(fiber::Options{.processors = 2}, [&] {
+    std::strcmp(arguments[1], "bad") == 0 ? app::start_bad() : app::start_good();
+    fiber::sleep_for(time);
+    if (write(STDOUT_FILENO, "ready\n", 6) != 6) return;
+    fiber::blocking([] {
+      char c;
+      while (read(STDIN_FILENO, &c, 1) > 0) {
+      }
+      _exit(0);  // nobody will end the waits
+    });
+  });
+}

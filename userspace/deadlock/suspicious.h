@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What looks wrong by age and count, and may be right: evidence that may say "suspicious", never "deadlock".
+//
+// Functions of what was read (state.h) and of nothing else; suspects.h does the reading.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+#include "deadlock/state.h"
+
+namespace fiberprof {
+
+enum class SuspicionKind : uint8_t {
+  old_wait,         // waits for longer than anybody should, by equal stack and reason
+  ignores_cancel,   // waits without a context that it has on its stack and that is cancelled
+  outlives_parent,  // waits since long, and who spawned it has ended; by spawn site
+  grows,            // a spawn site of which more are alive at every look
+  deadlines,        // a stack at which more wait with a deadline at every look
+};
+
+struct Suspicion {
+  static constexpr size_t kExamples = 3;
+
+  SuspicionKind kind = SuspicionKind::old_wait;
+  uint64_t count = 0, oldest_ns = 0;
+  uint8_t reason = 0;  // all have it; 0: by spawn site
+  uint32_t stack = 0;  // number of the stack that all have; 0: by spawn site
+  uint64_t site = 0;   // code address where they were spawned; 0: by stack
+  // Indices in State::fibers, the longest wait first; at most kExamples.
+  std::vector<size_t> examples;
+  uint64_t checked = 0;        // ignores_cancel: how many with that stack were looked into, `count` of them so
+  std::vector<uint64_t> seen;  // grows, deadlines: how many there were at each look
+
+  void add(const State& state, size_t fiber, uint64_t age_ns);
+};
+
+// One look at a process.
+struct SuspectLook {
+  const State& state;
+  std::vector<uint32_t> stacks;  // by index in State::fibers: numbers, equal for equal stacks; 0: not known
+  uint64_t now_ns = 0, older_ns = 0;
+  std::vector<size_t> proved;  // indices of fibers that are known never to run again, ascending
+
+  uint64_t age(size_t fiber) const {
+    const uint64_t since = state.fibers[fiber].info.since_ns;
+    return since < now_ns ? now_ns - since : 0;
+  }
+  // Parked for longer than `older_ns`.
+  bool old(size_t fiber) const;
+};
+
+// Largest groups first. Not among them: waits that end by themselves or are what a program does when it has nothing to
+// do (sleep, accept, the end of a context, any with a deadline or on a channel with an armed timer); joins, for the one
+// waited for is what is odd; those proved; receivers of a channel that has senders and has served somebody lately, and
+// the same for conditions.
+std::vector<Suspicion> old_waits(const SuspectLook& look);
+
+// Nothing where fibers could not be read: any of them could be a parent.
+std::vector<Suspicion> outliving(const SuspectLook& look);
+
+// From look to look.
+class Growth {
+ public:
+  static constexpr size_t kLooks = 5;
+  static constexpr uint64_t kLeast = 20;  // fibers more, and at least a tenth more, from the first to the last of them
+
+  void look(const SuspectLook& look);
+  // What rose at every one of the last kLooks looks; the largest rise first. `look`: the last one.
+  std::vector<Suspicion> found(const SuspectLook& look) const;
+
+ private:
+  using Counts = std::unordered_map<uint64_t, uint64_t>;  // by spawn site, or by number of a stack
+  std::vector<Suspicion> risen(const SuspectLook& look, SuspicionKind kind) const;
+  std::deque<std::map<SuspicionKind, Counts>> looks_;
+};
+
+// "old wait", …
+const char* suspicion_text(SuspicionKind kind);
+
+}  // namespace fiberprof
