@@ -84,9 +84,15 @@ static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight, int sampl
 }
 
 SEC("uprobe")
-int on_blocked_exact(struct pt_regs* ctx) { return on_blocked(ctx, 1, 0); }
+int on_blocked_exact(struct pt_regs* ctx) {
+  STAY_ON_THE_TASKS_STACK(ctx);
+  return on_blocked(ctx, 1, 0);
+}
 
 SEC("uprobe")
-int on_blocked_sampled(struct pt_regs* ctx) { return on_blocked(ctx, ARG6(ctx), 1); }
+int on_blocked_sampled(struct pt_regs* ctx) {
+  STAY_ON_THE_TASKS_STACK(ctx);
+  return on_blocked(ctx, ARG6(ctx), 1);
+}
 
 #endif

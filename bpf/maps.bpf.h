@@ -163,6 +163,23 @@ struct {
   __type(value, struct fp_losses);
 } losses SEC(".maps");
 
+/*
+ * Since 6.13 a program of a uprobe may get its stack from memory of the CPU instead of the task's (x86-64, from 64 bytes
+ * on). Where the kernel is preemptible, so are these programs, and another task's event on the same CPU then runs the
+ * same program over the stack of the one that was preempted: on 7.3.4 (PREEMPT_LAZY) a pointer came back as zero, and the
+ * kernel with it to a halt. A program with a tail call keeps the task's stack (check_max_stack_depth), also if it is
+ * never made: the verifier looks for the instruction before it removes what cannot be reached.
+ */
+struct {
+  __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u32);
+} no_programs SEC(".maps");
+const volatile __u8 never = 0;
+#define STAY_ON_THE_TASKS_STACK(ctx) \
+  if (never) bpf_tail_call(ctx, &no_programs, 0)
+
 /* All zero: what a new entry starts as (too large for the 512-byte stack). */
 static const struct fp_blocked_value no_waits;
 static const struct fp_offcpu_value no_offcpu;

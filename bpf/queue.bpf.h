@@ -18,6 +18,7 @@ static __always_inline struct fp_queue_value* queue_entry(const struct fp_queue_
 
 SEC("uprobe")
 int on_proc_sample(struct pt_regs* ctx) {
+  STAY_ON_THE_TASKS_STACK(ctx);
   struct fp_queue_key key = {.tgid = watched_process(), .processor = ARG0(ctx)};
   if (!key.tgid) return 0;
   u64 depth = ARG1(ctx), state = ARG2(ctx);
@@ -48,6 +49,7 @@ static __always_inline struct fp_counters* counters_of(u32 tgid) {
 /* One of `depth` fibers that were queued over the last tick: it stands for all of them. */
 SEC("uprobe")
 int on_queue_sample(struct pt_regs* ctx) {
+  STAY_ON_THE_TASKS_STACK(ctx);
   struct fp_queued_key key = {.tgid = watched_process(), .fiber_entry = ARG1(ctx)};
   if (!key.tgid) return 0;
   struct fp_queued_value* value = bpf_map_lookup_elem(&queued, &key);
@@ -67,6 +69,7 @@ int on_queue_sample(struct pt_regs* ctx) {
 
 SEC("uprobe")
 int on_fibers_sample(struct pt_regs* ctx) {
+  STAY_ON_THE_TASKS_STACK(ctx);
   struct fp_counters* value = counters_of(watched_process());
   if (!value) return 0;
   value->fibers = ARG0(ctx);
@@ -76,6 +79,7 @@ int on_fibers_sample(struct pt_regs* ctx) {
 
 SEC("uprobe")
 int on_handoff(struct pt_regs* ctx) {
+  STAY_ON_THE_TASKS_STACK(ctx);
   /* An idle processor that goes to whichever worker wakes up is nothing to report. */
   if (ARG3(ctx) != FIBERPROF_HANDOFF_BLOCKING) return 0;
   struct fp_counters* value = counters_of(watched_process());
@@ -85,6 +89,7 @@ int on_handoff(struct pt_regs* ctx) {
 
 SEC("uprobe")
 int on_overrun(struct pt_regs* ctx) {
+  STAY_ON_THE_TASKS_STACK(ctx);
   (void)ctx;
   struct fp_counters* value = counters_of(watched_process());
   if (value) ADD(value->overruns, 1);
@@ -94,6 +99,7 @@ int on_overrun(struct pt_regs* ctx) {
 /* Fires on the new worker's own thread, hence the current one. */
 SEC("uprobe")
 int on_worker_start(struct pt_regs* ctx) {
+  STAY_ON_THE_TASKS_STACK(ctx);
   u32 tgid = watched_process();
   if (!tgid) return 0;
   struct fp_counters* value = counters_of(tgid);

@@ -239,6 +239,7 @@ static __always_inline void follow(struct fp_chain* chain, u64* fibers, u64 fibe
 
 SEC("uprobe")
 int on_unpark(struct pt_regs* ctx) {
+  STAY_ON_THE_TASKS_STACK(ctx);
   const u32 tgid = watched_process();
   if (!tgid) return 0;
   const u64 fiber = ARG0(ctx), waker = ARG1(ctx);
