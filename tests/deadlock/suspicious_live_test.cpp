@@ -3,11 +3,14 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <time.h>
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "integration/tool.h"
 #include "process/child.h"
+#include "process/core_of.h"
 
 namespace fiberprof::test {
 namespace {
@@ -97,6 +100,26 @@ TEST_F(SuspiciousBad, IsNoVerdict) {
   EXPECT_LT(with.output.find("no deadlock among"), heading);
   EXPECT_NE(tool(command("--suspicious")).output.find("no proof\n  nothing\n"), std::string::npos)
       << "no wait is a minute old";
+}
+
+TEST(SuspiciousCore, IsLikeALiveProcess) {
+  if (const std::string why = no_core_files(); !why.empty()) GTEST_SKIP() << why;
+  Dumpable target({program("suspicious"), "bad", "1000000000"});
+  ASSERT_TRUE(target.wait_for([](const std::vector<FiberInfo>& fibers) {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const uint64_t now_ns = static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+    return std::ranges::any_of(fibers, [&](const FiberInfo& fiber) {
+      return fiber.name == "deaf" && fiber.state == FIBERPROF_FIBER_PARKED && now_ns > fiber.since_ns + 2'000'000'000;
+    });
+  }));
+  const std::string core = target.abort();
+  ASSERT_FALSE(core.empty());
+  const CommandResult result = tool("deadlock --core " + core + " --suspicious --older 1s");
+  EXPECT_EQ(result.status, 0) << result.output;
+  for (const char* const expected : {"30 fibers wait (chan receive)", "3 fibers wait (chan receive) without heeding",
+                                     "app::ignore_cancel", "the fiber that spawned them has ended"})
+    EXPECT_NE(result.output.find(expected), std::string::npos) << expected << " not in\n" << result.output;
 }
 
 TEST_F(SuspiciousBad, WatchSaysEachOnce) {

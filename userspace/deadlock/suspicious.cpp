@@ -12,13 +12,19 @@ namespace {
 
 bool parked(const FiberInfo& fiber) { return fiber.state == FIBERPROF_FIBER_PARKED; }
 
-// Somebody began to wait there not long ago: it is in use.
+// A live process's alternatives are read only where a verdict may need them, and where nobody moves.
+std::vector<Alternative> waits_of(const FiberState& fiber) {
+  if (!fiber.alternatives.empty()) return fiber.alternatives;
+  return {{fiber.info.reason, fiber.info.resource}};
+}
+
+// Somebody began to wait there not long ago, for as long as it takes: it is in use.
 std::unordered_set<uint64_t> in_use(const SuspectLook& look) {
   std::unordered_set<uint64_t> objects;
   for (size_t i = 0; i < look.state.fibers.size(); ++i) {
     const FiberState& fiber = look.state.fibers[i];
-    if (!parked(fiber.info) || look.age(i) >= look.older_ns) continue;
-    for (const Alternative& wait : fiber.alternatives)
+    if (!parked(fiber.info) || fiber.info.deadline_ns != 0 || look.age(i) >= look.older_ns) continue;
+    for (const Alternative& wait : waits_of(fiber))
       if (wait.reason == FIBERPROF_REASON_CHAN_RECV || wait.reason == FIBERPROF_REASON_CONDITION)
         objects.insert(wait.resource);
   }
@@ -53,7 +59,7 @@ std::vector<size_t> suspects(const SuspectLook& look) {
   for (size_t i = 0; i < look.state.fibers.size(); ++i) {
     const FiberState& fiber = look.state.fibers[i];
     if (!look.old(i) || fiber.info.deadline_ns != 0 || std::ranges::binary_search(look.proved, i)) continue;
-    if (std::ranges::none_of(fiber.alternatives,
+    if (std::ranges::none_of(waits_of(fiber),
                              [&](const Alternative& wait) { return innocent(look.state, used, wait); }))
       found.push_back(i);
   }
