@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "context/context.h"
 #include "registry/registry.h"
 #include "sched/clock.h"
 
@@ -52,6 +53,12 @@ bool copy_record(const Fiber* fiber, fiberprof_fiber& copy) {
 bool has_not_moved(const fiberprof_fiber& before, const fiberprof_fiber& after) {
   return after.sequence == before.sequence && after.switches == before.switches && after.state == before.state &&
          after.resource == before.resource && after.sp == before.sp;
+}
+
+// Where every fiber's stack ends.
+bool is_entry(const void* address) {
+  constexpr std::uintptr_t kBytes = 32;  // of which it has fewer
+  return reinterpret_cast<std::uintptr_t>(address) - reinterpret_cast<std::uintptr_t>(&fiber_entry) < kBytes;
 }
 
 // Whether a worker has not switched away from it yet. False also in the moment in which it does.
@@ -156,6 +163,7 @@ std::optional<std::vector<CodeLocation>> Inspector::stack(const fiberprof_fiber&
     frames.push_back({reinterpret_cast<const void*>(words[1]), {}});
     frame = words[0];
   }
+  if (frame == 0 && (frames.empty() || !is_entry(frames.back().address))) return std::nullopt;
   return frames;
 }
 
