@@ -42,6 +42,7 @@ void expect_every_wait(const json& dump, bool alive) {
   EXPECT_EQ(dump["fibers_total"], 21);
   EXPECT_EQ(dump["states"], json({{"parked", 20}, {"blocking", 1}}));
   EXPECT_EQ(dump["torn"], 0);
+  EXPECT_EQ(dump["without_stack"], 0);
   const std::pair<const char*, const char*> kReasons[] = {
       {"holder", "chan receive"}, {"wants", "mutex"},        {"sender", "chan send"},     {"nil", "nil channel"},
       {"selector", "select"},     {"empty", "empty select"}, {"reader", "sleep"},         {"writer", "rwlock write"},
@@ -270,7 +271,12 @@ TEST(Dump, ACrashShowsTheFiberThatCausedIt) {
   ASSERT_EQ(crashed.status, 128 + SIGABRT) << crashed.output;
   std::string core;
   for (const auto& file : std::filesystem::directory_iterator(scratch.path())) core = file.path();
-  const json victim = fiber_of(dump_json("--core " + core), "victim");
+  const json dump = dump_json("--core " + core);
+  EXPECT_EQ(dump["signal"], SIGABRT);
+  EXPECT_EQ(dump["crashed"]["name"], "victim");
+  const std::string text = tool("dump --core " + core).output;
+  EXPECT_NE(text.find("ended by SIGABRT in fiber 2 \"victim\" (running)\n"), std::string::npos) << text;
+  const json victim = fiber_of(dump, "victim");
   EXPECT_EQ(victim["state"], "running");
   EXPECT_TRUE(stack_has(victim, "abort")) << victim;
   EXPECT_TRUE(stack_has(victim, "app::find_the_world_wanting")) << victim;

@@ -43,12 +43,14 @@ void print_remarks(const DumpSource& source, const Dump& dump) {
   if (dump.lacking != 0)
     remark(format_count(dump.lacking) +
            " bytes that were asked for are not in the core: fibers may be missing, and stacks end early");
+  if (source.core && dump.without_stack != 0)
+    remark("the stacks of " + std::to_string(dump.without_stack) +
+           " fibers are not in the core: gdb's gcore leaves memory with guard pages out, the kernel does not");
   if (dump.torn != 0)
     remark(std::to_string(dump.torn) + (dump.torn == 1 ? " fiber was" : " fibers were") +
            " changing all the time while read, and left out");
   if (dump.unfinished != 0) remark(std::to_string(dump.unfinished) + " deep stacks were read only in part");
-  if (dump.not_kept != 0)
-    remark(std::to_string(dump.not_kept) + " fibers more than are kept at once were left out");
+  if (dump.not_kept != 0) remark(std::to_string(dump.not_kept) + " fibers more than are kept at once were left out");
 }
 
 int dump(Options options) {

@@ -86,6 +86,7 @@ class Collector {
     ++result_.state_counts[fiber.state];
     if (fiber.state == FIBERPROF_FIBER_PARKED) ++result_.reason_counts[fiber.reason];
     result_.slots.emplace_back(fiber.id, fiber.slot);
+    if (frames.empty() && fiber.state == FIBERPROF_FIBER_PARKED) ++result_.without_stack;
     if (fiber.shared_len != 0) count_readers(fiber);
     if (frames.empty()) arms.clear();  // it ran meanwhile: they may be anything
     if (options_.by != DumpBy::group) count_waits(fiber, arms);

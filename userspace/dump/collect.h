@@ -51,7 +51,7 @@ struct Collection {
   std::vector<std::pair<uint64_t, uint64_t>> slots;             // id and address of every fiber's record, by id
   std::unordered_map<uint64_t, uint32_t> workers;               // tid by the fiber that is on it
   std::vector<uint64_t> state_counts, reason_counts;
-  uint64_t seen = 0, chosen = 0, torn = 0, not_kept = 0, unfinished = 0;
+  uint64_t seen = 0, chosen = 0, torn = 0, not_kept = 0, unfinished = 0, without_stack = 0;
 };
 
 // Errors: the process ended, no permission.

@@ -93,10 +93,13 @@ struct Dump {
   uint32_t pid = 0;
   std::string name, binary, build_id, core;  // core: path; empty: a live process
   uint64_t taken_unix_ns = 0, now_ns = 0;
+  int signal = 0;                                   // that ended the process of a core; 0: none
+  FiberRef crashed;                                 // the fiber that was on the thread it came to
   uint64_t fibers_seen = 0;                         // before any filter
   uint64_t fibers_chosen = 0;                       // by the filter
   uint64_t torn = 0;                                // entries that were being rewritten all the time
   uint64_t not_kept = 0;                            // beyond what is kept at most (hostile or enormous processes)
+  uint64_t without_stack = 0;                       // parked fibers whose stack could not be read
   uint64_t unfinished = 0;                          // stacks that were read only in part
   uint64_t lacking = 0;                             // bytes that a core cut short does not have
   std::map<std::string, uint64_t> states, reasons;  // of all that were seen

@@ -66,13 +66,19 @@ class Explainer {
     dump_.name = process.name;
     dump_.binary = process.binary_path;
     dump_.build_id = process.binary.build_id;
-    if (source_.core) dump_.core = source_.core->path();
+    if (source_.core) {
+      dump_.core = source_.core->path();
+      dump_.signal = source_.core->signal();
+      for (const auto& [fiber, tid] : all_.workers)
+        if (dump_.signal != 0 && source_.core->threads().front().tid == tid) dump_.crashed = fiber_ref(fiber);
+    }
     dump_.taken_unix_ns = source_.taken_unix_ns;
     dump_.now_ns = source_.now_ns;
     dump_.fibers_seen = all_.seen;
     dump_.fibers_chosen = all_.chosen;
     dump_.torn = all_.torn;
     dump_.unfinished = all_.unfinished;
+    dump_.without_stack = all_.without_stack;
     dump_.not_kept = all_.not_kept + all_.stacks.refused();
     for (size_t i = 0; i < all_.state_counts.size(); ++i)
       if (all_.state_counts[i] != 0) dump_.states[fiber_state_name(static_cast<uint8_t>(i))] = all_.state_counts[i];
@@ -100,6 +106,7 @@ class Explainer {
     const FiberInfo& info = fiber.info;
     if (const uint32_t kind = object_kind_of(info.reason); kind != 0 && info.resource != 0)
       fiber.object = object(info.resource, kind);
+    fiber.arms.reserve(arms.size());
     for (const ArmInfo& arm : arms)
       fiber.arms.emplace_back(
           arm.reason, arm.resource == 0 ? std::nullopt : std::optional(object(arm.resource, FIBERPROF_OBJECT_CHANNEL)));

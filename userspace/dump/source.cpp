@@ -92,7 +92,7 @@ std::string DumpSource::label() const {
 
 std::string DumpSource::descriptor(uint64_t fd) const {
   if (core || fd > INT32_MAX) return {};
-  const std::string target = read_proc_link(process.pid, ("fd/" + std::to_string(fd)).c_str());
+  std::string target = read_proc_link(process.pid, ("fd/" + std::to_string(fd)).c_str());
   if (target.empty() || target[0] == '/') return target;
   return target.substr(0, target.find(':'));  // "socket:[1234]", "anon_inode:[eventpoll]"
 }

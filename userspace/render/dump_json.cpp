@@ -98,6 +98,8 @@ class DumpJson {
                       {"binary", sanitize(dump_.binary)},
                       {"build_id", dump_.build_id}};
     if (!dump_.core.empty()) out["core"] = sanitize(dump_.core);
+    if (dump_.signal != 0) out["signal"] = dump_.signal;
+    if (dump_.crashed.id != 0) out["crashed"] = ref_json(dump_.crashed);
     out["taken_unix_ns"] = dump_.taken_unix_ns;
     const DumpFilter& filter = options_.filter;
     const size_t kept = options_.by == DumpBy::fiber ? dump_.fibers.size() : dump_.groups.size();
@@ -109,6 +111,7 @@ class DumpJson {
     out["fibers_chosen"] = dump_.fibers_chosen;
     out["torn"] = dump_.torn;
     out["not_kept"] = dump_.not_kept;
+    out["without_stack"] = dump_.without_stack;
     if (dump_.lacking != 0) out["lacking_bytes"] = dump_.lacking;
     out["states"] = counts_json(dump_.states);
     out["reasons"] = counts_json(dump_.reasons);

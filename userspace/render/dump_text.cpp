@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "render/frame_text.h"
 #include "session/names.h"
@@ -33,6 +34,12 @@ std::string counts_text(const std::map<std::string, uint64_t>& counts) {
   for (const auto& [count, name] : order)
     text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + sanitize(name);
   return text;
+}
+
+// "SIGSEGV"; "signal 77" for one without a name.
+std::string signal_text(int number) {
+  const char* const name = sigabbrev_np(number);
+  return name != nullptr ? "SIG" + std::string(name) : "signal " + std::to_string(number);
 }
 
 // "1.2s to 4m05s"; one time when all are as old.
@@ -88,6 +95,9 @@ class DumpText {
     std::string text = style_.bold(dump_.label) + "  " + dump_totals(dump_);
     line(text);
     if (dump_.reasons.size() > 1) line(style_.dim("parked: " + counts_text(dump_.reasons)));
+    if (dump_.signal != 0)
+      line("ended by " + signal_text(dump_.signal) +
+           (dump_.crashed.id != 0 ? " in " + fiber_ref_text(dump_.crashed) : " in a thread without a fiber"));
     text = dump_.core.empty() ? "" : "core written " + local_time(dump_.taken_unix_ns);
     const DumpFilter& filter = options_.filter;
     if (filter.state || filter.reason || filter.older_ns != 0)
