@@ -81,6 +81,8 @@ static_assert(FIBERPROF_NOTE_REGISTRY == 1);
 
 namespace fiber::detail {
 
+std::atomic<std::uint64_t> registry_slots{0};
+
 Fiber* registry_new_slot() {
   std::lock_guard guard(slots_mutex);
   const std::uint32_t slabs = fiberprof_registry.fiber_slab_count;
@@ -96,7 +98,9 @@ Fiber* registry_new_slot() {
     slots_used = 0;
   }
   auto* fibers = reinterpret_cast<Fiber*>(slab_addresses[fiberprof_registry.fiber_slab_count - 1]);
-  return new (&fibers[slots_used++]) Fiber();
+  Fiber* made = new (&fibers[slots_used++]) Fiber();
+  registry_slots.fetch_add(1, std::memory_order_release);
+  return made;
 }
 
 void registry_publish_processors(Processor* const* processors, std::uint32_t count) {

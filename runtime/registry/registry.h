@@ -2,6 +2,7 @@
 // The runtime's side of the registry (include/fiberprof/registry.h): it fills in what outside readers look at.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "sched/fiber.h"
@@ -35,15 +36,18 @@ void registry_begin_rewrite(Fiber* fiber);
 void registry_end_rewrite(Fiber* fiber);
 // The first of `count` new ids.
 std::uint64_t registry_take_ids(std::uint64_t count);
+// How many slots were made so far, in as many slabs as they fill.
+extern std::atomic<std::uint64_t> registry_slots;
+
 // Calls visit(fiber) for every slot ever made.
 template <class Visit>
 void registry_for_each(Visit visit) {
-  const auto* slabs = reinterpret_cast<const std::uint64_t*>(fiberprof_registry.fiber_slabs);
-  const std::uint32_t count = __atomic_load_n(&fiberprof_registry.fiber_slab_count, __ATOMIC_ACQUIRE);
-  for (std::uint32_t slab = 0; slab < count; ++slab) {
-    Fiber* fibers = reinterpret_cast<Fiber*>(slabs[slab]);
-    for (std::uint32_t i = 0; i < fiberprof_registry.fibers_per_slab; ++i) visit(&fibers[i]);
-  }
+  const std::uint64_t count = registry_slots.load(std::memory_order_acquire);
+  const std::uint32_t per_slab = fiberprof_registry.fibers_per_slab;
+  if (count == 0) return;
+  const auto* slabs =
+      reinterpret_cast<const std::uint64_t*>(__atomic_load_n(&fiberprof_registry.fiber_slabs, __ATOMIC_RELAXED));
+  for (std::uint64_t i = 0; i < count; ++i) visit(&reinterpret_cast<Fiber*>(slabs[i / per_slab])[i % per_slab]);
 }
 
 }  // namespace fiber::detail
