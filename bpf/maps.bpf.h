@@ -15,13 +15,13 @@
 #define E2BIG 7
 
 /* Set before loading; the verifier removes what they switch off. */
-const volatile __u8 filter_processes = 0;  /* only processes in `processes` */
-const volatile __u8 switch_has_state = 0;  /* sched_switch passes the state of the thread that leaves (5.18) */
-const volatile __u64 min_wait_ns = 0;      /* shorter waits are not recorded, nor counted as lost */
-const volatile __u32 reasons = ~0u;        /* bit i: waits of reason i are recorded */
-const volatile __u8 wakers = 0;            /* who ended each wait is recorded (waker.bpf.h) */
-const volatile __u64 parked_error_ns = 0;  /* unpark tells how long the fiber was parked with at most this error */
-const volatile __u32 pid_level = 0;        /* fiberprof's own pid namespace: its depth and number; 0: the initial one */
+const volatile __u8 filter_processes = 0; /* only processes in `processes` */
+const volatile __u8 switch_has_state = 0; /* sched_switch passes the state of the thread that leaves (5.18) */
+const volatile __u64 min_wait_ns = 0;     /* shorter waits are not recorded, nor counted as lost */
+const volatile __u32 reasons = ~0u;       /* bit i: waits of reason i are recorded */
+const volatile __u8 wakers = 0;           /* who ended each wait is recorded (waker.bpf.h) */
+const volatile __u64 parked_error_ns = 0; /* unpark tells how long the fiber was parked with at most this error */
+const volatile __u32 pid_level = 0;       /* fiberprof's own pid namespace: its depth and number; 0: the initial one */
 const volatile __u32 pid_namespace = 0;
 /* Offsets in the structures of include/fiberprof/registry.h. */
 const volatile __u32 worker_current_at = 0; /* current_fiber; fiber_entry and fiber follow it */
@@ -48,8 +48,8 @@ __u8 queued_full = 0;
 __u8 times_full = 0;
 __u8 chains_full = 0;
 
-/* In the sampled tier one for all CPUs: its events are bounded to some thousands a second, so that CPUs do not meet, and
- * what userspace has to read every second must not grow with their number. */
+/* In the sampled tier one for all CPUs: its events are bounded to some thousands a second, so that CPUs do not meet,
+ * and what userspace has to read every second must not grow with their number. */
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
   __uint(max_entries, 4096);
@@ -164,11 +164,11 @@ struct {
 } losses SEC(".maps");
 
 /*
- * Since 6.13 a program of a uprobe may get its stack from memory of the CPU instead of the task's (x86-64, from 64 bytes
- * on). Where the kernel is preemptible, so are these programs, and another task's event on the same CPU then runs the
- * same program over the stack of the one that was preempted: on 7.3.4 (PREEMPT_LAZY) a pointer came back as zero, and the
- * kernel with it to a halt. A program with a tail call keeps the task's stack (check_max_stack_depth), also if it is
- * never made: the verifier looks for the instruction before it removes what cannot be reached.
+ * Since 6.13 a program of a uprobe may get its stack from memory of the CPU instead of the task's (x86-64, from 64
+ * bytes on). Where the kernel is preemptible, so are these programs, and another task's event on the same CPU then runs
+ * the same program over the stack of the one that was preempted: on 7.3.4 (PREEMPT_LAZY) a pointer came back as zero,
+ * and the kernel with it to a halt. A program with a tail call keeps the task's stack (check_max_stack_depth), also if
+ * it is never made: the verifier looks for the instruction before it removes what cannot be reached.
  */
 struct {
   __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -204,11 +204,26 @@ static __always_inline void lost(enum fp_loss cause, u64 events) {
 
 static __always_inline u32 log2_of(u64 value) {
   u32 result = 0;
-  if (value >> 32) { value >>= 32; result += 32; }
-  if (value >> 16) { value >>= 16; result += 16; }
-  if (value >> 8) { value >>= 8; result += 8; }
-  if (value >> 4) { value >>= 4; result += 4; }
-  if (value >> 2) { value >>= 2; result += 2; }
+  if (value >> 32) {
+    value >>= 32;
+    result += 32;
+  }
+  if (value >> 16) {
+    value >>= 16;
+    result += 16;
+  }
+  if (value >> 8) {
+    value >>= 8;
+    result += 8;
+  }
+  if (value >> 4) {
+    value >>= 4;
+    result += 4;
+  }
+  if (value >> 2) {
+    value >>= 2;
+    result += 2;
+  }
   if (value >> 1) result += 1;
   return result;
 }

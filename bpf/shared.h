@@ -10,7 +10,7 @@
 
 #define FP_MAX_FRAMES 127 /* kernel.perf_event_max_stack; also keeps fp_stack at 1 KiB */
 #define FP_SHORT_FRAMES 64
-#define FP_BUCKETS 44     /* log2 of nanoseconds: the last holds everything from 2.4 hours */
+#define FP_BUCKETS 44 /* log2 of nanoseconds: the last holds everything from 2.4 hours */
 #define FP_DEPTH_BUCKETS 20
 
 /*
@@ -64,8 +64,8 @@ struct fp_blocked_value {
   __u64 max_ns;
   __u64 events;
   /*
-   * Sampled tier, see runtime/probe/sampling.h: the variance of the total, in 1,024 ns squared, low 32 bits and the rest
-   * summed apart so that neither overflows; and that of the number of waits.
+   * Sampled tier, see runtime/probe/sampling.h: the variance of the total, in 1,024 ns squared, low 32 bits and the
+   * rest summed apart so that neither overflows; and that of the number of waits.
    */
   __u64 variance_low, variance_high;
   __u64 count_variance;
@@ -216,10 +216,10 @@ enum fp_why { FP_WHY_RAN, FP_WHY_WAITED, FP_WHY_QUEUED, FP_WHY_OFF_CPU };
 
 struct fp_link {
   __u32 tgid;
-  __u8 by;    /* enum fp_by */
-  __u8 why;   /* enum fp_why */
-  __u8 cause; /* waited: reason; off CPU: enum fp_cause */
-  __u8 reason; /* of the wait that was ended */
+  __u8 by;       /* enum fp_by */
+  __u8 why;      /* enum fp_why */
+  __u8 cause;    /* waited: reason; off CPU: enum fp_cause */
+  __u8 reason;   /* of the wait that was ended */
   __s32 syscall; /* off CPU */
   __u32 futex_op;
   __u64 waker_stack;
@@ -252,12 +252,12 @@ enum fp_loss {
   FP_LOST_MAP_BUSY,
   FP_LOST_ONCPU_FULL,   /* a sample of the CPU clock without its stack */
   FP_LOST_PROCESS_FULL, /* a worker of one process too many ran or slept */
-  FP_LOST_FILTER, /* not known which fiber it was */
+  FP_LOST_FILTER,       /* not known which fiber it was */
   FP_LOST_CHAINS_FULL,
   FP_LOST_WAKER, /* a wait whose wake-up was forgotten before it ended */
-  FP_LOST_LEAF, /* no room or no access for the inner end of a worker's stack: less complete, not lost */
-  FP_CLIPPED, /* waits that began before the attach; only the part since then is in the totals */
-  FP_FILTERED, /* shorter than the wanted minimum, or of a fiber that is not wanted */
+  FP_LOST_LEAF,  /* no room or no access for the inner end of a worker's stack: less complete, not lost */
+  FP_CLIPPED,    /* waits that began before the attach; only the part since then is in the totals */
+  FP_FILTERED,   /* shorter than the wanted minimum, or of a fiber that is not wanted */
   FP_LOSS_COUNT
 };
 

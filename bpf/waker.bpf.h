@@ -177,20 +177,20 @@ static __always_inline int same_words(const u64* a, const u64* b, int n) {
 }
 
 /* Stores a value under the hash of its words; the key, or 0. */
-#define STORE_ONCE(map, value)                                                        \
-  ({                                                                                  \
-    const int words_ = sizeof(*(value)) / 8;                                          \
-    u64 key_ = hash_words((const u64*)(value), words_);                               \
-    const void* known_ = bpf_map_lookup_elem(map, &key_);                             \
-    if (!known_ && !chains_full) {                                                    \
-      if (insert(map, &key_, value) == -E2BIG) chains_full = 1;                       \
-      known_ = bpf_map_lookup_elem(map, &key_);                                       \
-    }                                                                                 \
-    if (!known_ || !same_words((const u64*)known_, (const u64*)(value), words_)) {    \
-      lost(FP_LOST_CHAINS_FULL, 1);                                                   \
-      key_ = 0;                                                                       \
-    }                                                                                 \
-    key_;                                                                             \
+#define STORE_ONCE(map, value)                                                     \
+  ({                                                                               \
+    const int words_ = sizeof(*(value)) / 8;                                       \
+    u64 key_ = hash_words((const u64*)(value), words_);                            \
+    const void* known_ = bpf_map_lookup_elem(map, &key_);                          \
+    if (!known_ && !chains_full) {                                                 \
+      if (insert(map, &key_, value) == -E2BIG) chains_full = 1;                    \
+      known_ = bpf_map_lookup_elem(map, &key_);                                    \
+    }                                                                              \
+    if (!known_ || !same_words((const u64*)known_, (const u64*)(value), words_)) { \
+      lost(FP_LOST_CHAINS_FULL, 1);                                                \
+      key_ = 0;                                                                    \
+    }                                                                              \
+    key_;                                                                          \
   })
 
 /* What held the waker up for most of the last `parked` ns; null: nothing for a quarter of them. */

@@ -259,14 +259,15 @@ struct fiberprof_worker {
   X(fiber, id)                                                                                                         \
   X(fiber, sequence)                                                                                                   \
   X(fiber, state)                                                                                                      \
-  X(fiber, reason) X(fiber, arms_len) X(fiber, resource) X(fiber, since) X(fiber, sp) X(fiber, switches)               \
-      X(fiber, arms) X(fiber, processor) X(fiber, worker) X(fiber, stack_low) X(fiber, stack_high) X(fiber, entry)     \
-          X(fiber, creator_pc) X(fiber, parent) X(fiber, name) X(arm, resource) X(arm, reason) X(processor, index)     \
-              X(processor, state) X(processor, worker) X(processor, queue_depth) X(processor, current_fiber) X(        \
-                  processor, switches) X(processor, steals) X(processor, parks) X(worker, tid) X(worker, processor)    \
-                  X(worker, current_fiber) X(worker, fiber_entry) X(fiber, deadline) X(fiber, context) X(object, kind) \
-                      X(object, lock) X(object, owner) X(object, waiters) X(object, name) X(object, count)             \
-                          X(waiter, fiber) X(waiter, thread) X(waiter, next) X(wait_group, tokens) X(semaphore, most)  \
+  X(fiber, reason)                                                                                                     \
+  X(fiber, arms_len) X(fiber, resource) X(fiber, since) X(fiber, sp) X(fiber, switches) X(fiber, arms) X(              \
+      fiber, processor) X(fiber, worker) X(fiber, stack_low) X(fiber, stack_high) X(fiber, entry) X(fiber, creator_pc) \
+      X(fiber, parent) X(fiber, name) X(arm, resource) X(arm, reason) X(processor, index) X(processor, state)          \
+          X(processor, worker) X(processor, queue_depth) X(processor, current_fiber) X(processor, switches)            \
+              X(processor, steals) X(processor, parks) X(worker, tid) X(worker, processor) X(worker, current_fiber)    \
+                  X(worker, fiber_entry) X(fiber, deadline) X(fiber, context) X(object, kind) X(object, lock)          \
+                      X(object, owner) X(object, waiters) X(object, name) X(object, count) X(waiter, fiber)            \
+                          X(waiter, thread) X(waiter, next) X(wait_group, tokens) X(semaphore, most)                   \
                               X(barrier, parties) X(channel, length) X(channel, capacity) X(channel, receivers)        \
                                   X(channel, closed) X(channel, send_rights) X(channel, receive_rights)                \
                                       X(channel, creator_pc) X(context, parent) X(context, scope) X(context, deadline) \

@@ -8,8 +8,8 @@
 
 namespace fiber::detail {
 
-// How many read-locks threads that are no fibers hold, or may be getting: counted before a thread tries and after it has
-// given up or released, so that whoever looks from outside never misses one.
+// How many read-locks threads that are no fibers hold, or may be getting: counted before a thread tries and after it
+// has given up or released, so that whoever looks from outside never misses one.
 void count_thread_hold(std::int64_t change);
 
 // `fiber` is the caller's; null: the calling thread.

@@ -108,7 +108,8 @@ std::string name_of(const testing::TestParamInfo<Entry>& info) { return info.par
 
 // Names of the fibers that the detector reports.
 std::set<std::string> reported(uint32_t pid, const std::string& options, std::set<std::string>& grades) {
-  const CommandResult result = run_command(kFiberprof + " deadlock " + std::to_string(pid) + " --json " + options + " 2>/dev/null");
+  const CommandResult result =
+      run_command(kFiberprof + " deadlock " + std::to_string(pid) + " --json " + options + " 2>/dev/null");
   const auto json = nlohmann::json::parse(result.output, nullptr, false);
   if (json.is_discarded()) {
     ADD_FAILURE() << "no JSON, status " << result.status << ": " << result.output;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// heaped FIBERS MIB: so many fibers that wait on channels somebody alive can reach, and so much memory in blocks of 1 to
-// 64 KiB. Two more fibers play ping-pong and count their rounds, printed each second. Ends with its input.
+// heaped FIBERS MIB: so many fibers that wait on channels somebody alive can reach, and so much memory in blocks of 1
+// to 64 KiB. Two more fibers play ping-pong and count their rounds, printed each second. Ends with its input.
 #include <unistd.h>
 
 #include <atomic>

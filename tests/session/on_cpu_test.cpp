@@ -101,7 +101,12 @@ TEST_F(OnCpuTest, SamplesTellWhatAFiberRunsAndAddUpToTheExactTime) {
   }
   EXPECT_EQ(samples, time.samples);
   EXPECT_EQ(on_fiber, time.fiber_samples);
-  EXPECT_GE(spinning * 10, time.samples * 9) << "also where libc or the vdso, which it calls, were sampled";
+#ifdef __SANITIZE_ADDRESS__
+  constexpr uint64_t kTenths = 8;  // what it puts before clock_gettime keeps no frame pointer
+#else
+  constexpr uint64_t kTenths = 9;
+#endif
+  EXPECT_GE(spinning * 10, time.samples * kTenths) << "also where libc or the vdso, which it calls, were sampled";
   EXPECT_NEAR(static_cast<double>(ns), static_cast<double>(time.on_cpu_ns), 1000.0);
   EXPECT_EQ(after.losses.total(), 0u);
 }
@@ -179,7 +184,8 @@ TEST_F(OnCpuTest, TimeOffTheCpuIsWhatBpftraceSums) {
            tid +
            "/ {"
            "  @on = nsecs; if (@off) { @slept += nsecs - @off; } }"
-           "END { printf(\"%lld %lld\\n\", @ran, @slept); clear(@ran); clear(@slept); clear(@on); clear(@off); clear(@gone); }"});
+           "END { printf(\"%lld %lld\\n\", @ran, @slept); clear(@ran); clear(@slept); clear(@on); clear(@off); "
+           "clear(@gone); }"});
   while (bpftrace.line() != "ready") ASSERT_EQ(waitpid(bpftrace.pid(), nullptr, WNOHANG), 0);
   // Both begin in the middle of the same sleep.
   ASSERT_EQ(target_->ask("sleep 3 40"), "ok");

@@ -2,178 +2,25 @@
 #include "deadlock/image.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <fiberprof/registry.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <new>
-#include <thread>
 
+#include "deadlock/copier.h"
 #include "deadlock/snapshot.h"
 #include "process/target.h"
-#include "support/unique_fd.h"
 
 namespace fiberprof {
 namespace {
 
-constexpr uint64_t kPage = 4096;
 constexpr uint64_t kRedZone = 128;
 
 uint64_t down(uint64_t address) { return address & ~(kPage - 1); }
 uint64_t up(uint64_t address) { return down(address + kPage - 1); }
-
-std::vector<Range> merged(std::vector<Range> ranges) {
-  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.start < b.start; });
-  std::vector<Range> result;
-  for (const Range& range : ranges) {
-    if (range.start >= range.end) continue;
-    if (!result.empty() && range.start <= result.back().end)
-      result.back().end = std::max(result.back().end, range.end);
-    else
-      result.push_back(range);
-  }
-  return result;
-}
-
-// `range` without `holes` (ascending, apart).
-std::vector<Range> without(Range range, const std::vector<Range>& holes) {
-  std::vector<Range> rest;
-  for (const Range& hole : holes) {
-    if (hole.end <= range.start) continue;
-    if (hole.start >= range.end) break;
-    if (hole.start > range.start) rest.push_back({range.start, hole.start});
-    range.start = hole.end;
-  }
-  if (range.start < range.end) rest.push_back(range);
-  return rest;
-}
-
-// Finds what is in use, then copies all of it.
-class Copier {
- public:
-  Copier(std::string label, TargetMemory& memory, Image& image, uint64_t limit)
-      : label_(std::move(label)), memory_(memory), image_(image), limit_(limit) {}
-
-  // Of a live process, for used().
-  Result<void> open(uint32_t pid) {
-    const std::string path = "/proc/" + std::to_string(pid) + "/pagemap";
-    pagemap_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (pagemap_.get() < 0) return fail(what(), path + ": " + std::strerror(errno));
-    return {};
-  }
-
-  // Only pages that are there: reading others would make them.
-  Result<void> used(Range range) {
-    entries_.resize(65'536);
-    for (uint64_t at = range.start; at < range.end;) {
-      const size_t count = std::min<size_t>(entries_.size(), (range.end - at) / kPage);
-      const ssize_t got = pread(pagemap_.get(), entries_.data(), count * 8, static_cast<off_t>(at / kPage * 8));
-      if (got <= 0) return fail(what(), "its page map cannot be read");
-      const size_t pages = static_cast<size_t>(got) / 8;
-      for (size_t i = 0; i < pages; ++i) {
-        constexpr uint64_t kPresent = uint64_t{1} << 63, kSwapped = uint64_t{1} << 62, kGuard = uint64_t{1} << 58;
-        if ((entries_[i] & (kPresent | kSwapped)) == 0 || (entries_[i] & kGuard) != 0) continue;
-        add({at + i * kPage, at + (i + 1) * kPage});
-      }
-      at += pages * kPage;
-    }
-    return {};
-  }
-  void add(Range range) {
-    total_ += range.end - range.start;
-    if (!ranges_.empty() && ranges_.back().end == range.start)
-      ranges_.back().end = range.end;
-    else
-      ranges_.push_back(range);
-  }
-  uint64_t total() const { return total_; }
-  void clear() {
-    ranges_.clear();
-    total_ = 0;
-  }
-  Result<void> within_limit() const {
-    if (total_ <= limit_) return {};
-    return fail(what(), "it has more than " + std::to_string(limit_ >> 20) + " MiB in use", "raise --memory");
-  }
-
-  // By two threads: the kernel copies page by page, which one processor does at a third of what memory can.
-  void copy() {
-    if (total_ == 0) return;
-    if (image_.storage.empty() || image_.storage.back().memory().size() < total_) image_.storage.emplace_back(total_);
-    constexpr uint64_t kTask = 4 << 20;
-    struct Task {
-      Range range;
-      char* to;
-      bool done;
-    };
-    std::vector<Task> tasks;
-    char* to = image_.storage.back().memory().data();
-    for (Range range : ranges_)
-      while (range.start < range.end) {
-        const uint64_t end = std::min(range.end, range.start + kTask);
-        tasks.push_back({{range.start, end}, to, false});
-        to += end - range.start;
-        range.start = end;
-      }
-    std::atomic<size_t> next{0};
-    const auto work = [&] {
-      for (size_t i = 0; (i = next++) < tasks.size();)
-        tasks[i].done = memory_.read(tasks[i].range.start, {tasks[i].to, tasks[i].range.end - tasks[i].range.start}) ==
-                        ReadStatus::ok;
-    };
-    if (concurrent_ && tasks.size() > 1) {
-      std::thread other(work);
-      work();
-      other.join();
-    } else {
-      work();
-    }
-    for (const Task& task : tasks) {
-      if (task.done) {
-        keep(task.range, task.to);
-        continue;
-      }
-      // A page that cannot be read where its mapping can is a guard: the program cannot read it either.
-      for (uint64_t page = task.range.start; page < task.range.end; page += kPage) {
-        char* const place = task.to + (page - task.range.start);
-        if (memory_.read(page, {place, kPage}) == ReadStatus::ok) keep({page, page + kPage}, place);
-      }
-    }
-    image_.copied += total_;
-    std::sort(image_.pieces.begin(), image_.pieces.end(),
-              [](const Piece& a, const Piece& b) { return a.start < b.start; });
-  }
-  void concurrent() { concurrent_ = true; }
-
- private:
-  std::string what() const { return "cannot copy the memory of " + label_; }
-  void keep(Range range, const char* bytes) {
-    if (!image_.pieces.empty()) {
-      Piece& last = image_.pieces.back();
-      if (last.end() == range.start && last.bytes.data() + last.bytes.size() == bytes) {
-        last.bytes = {last.bytes.data(), last.bytes.size() + (range.end - range.start)};
-        return;
-      }
-    }
-    image_.pieces.push_back({range.start, {bytes, range.end - range.start}});
-  }
-
-  std::string label_;
-  TargetMemory& memory_;
-  Image& image_;
-  uint64_t limit_;
-  UniqueFd pagemap_;
-  std::vector<uint64_t> entries_;
-  std::vector<Range> ranges_;
-  uint64_t total_ = 0;
-  bool concurrent_ = false;
-};
 
 // Stacks and records of fibers; the used part of each stack.
 Result<std::vector<Range>> find_stacks(RegistryView& live, Image& image) {
@@ -258,12 +105,6 @@ class ImageMemory final : public TargetMemory {
 
 }  // namespace
 
-const Range* range_at(const std::vector<Range>& ranges, uint64_t address) {
-  auto after = std::upper_bound(ranges.begin(), ranges.end(), address,
-                                [](uint64_t value, const Range& range) { return value < range.start; });
-  return after == ranges.begin() || !(--after)->holds(address) ? nullptr : &*after;
-}
-
 const Piece* Image::piece_at(uint64_t address) const {
   auto after = std::upper_bound(pieces.begin(), pieces.end(), address,
                                 [](uint64_t value, const Piece& piece) { return value < piece.start; });
@@ -298,20 +139,6 @@ Result<void> find_all(RegistryView& view, Image& image, Copier& copier, FindUsed
 }
 
 }  // namespace
-
-Storage::Storage(size_t size) {
-  constexpr size_t kHuge = 2 << 20;
-  size = (std::max<size_t>(size, 1) + kHuge - 1) & ~(kHuge - 1);
-  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw std::bad_alloc();
-  madvise(memory, size, MADV_HUGEPAGE);
-  memory_ = {static_cast<char*>(memory), size};
-  for (size_t page = 0; page < size; page += kPage) memory_[page] = 0;
-}
-
-Storage::~Storage() {
-  if (!memory_.empty()) munmap(memory_.data(), memory_.size());
-}
 
 namespace {
 

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "deadlock/freeze.h"
+#include "deadlock/ranges.h"
+#include "deadlock/storage.h"
 #include "process/core_file.h"
 #include "process/maps.h"
 #include "process/registry_view.h"
@@ -25,27 +27,6 @@ struct Piece {
   uint64_t start = 0;
   std::span<const char> bytes;  // in Image::storage
   uint64_t end() const { return start + bytes.size(); }
-};
-
-// Memory that is there before it is needed: to be filled while the process stands still.
-class Storage {
- public:
-  explicit Storage(size_t size);  // throws std::bad_alloc
-  Storage(Storage&& other) noexcept : memory_(std::exchange(other.memory_, {})) {}
-  Storage& operator=(Storage&& other) noexcept {
-    std::swap(memory_, other.memory_);
-    return *this;
-  }
-  ~Storage();
-  std::span<char> memory() const { return memory_; }
-
- private:
-  std::span<char> memory_;
-};
-
-struct Range {
-  uint64_t start = 0, end = 0;
-  bool holds(uint64_t address) const { return address >= start && address < end; }
 };
 
 struct Image {
@@ -75,9 +56,6 @@ Result<Image> core_image(const CoreFile& core, RegistryView& view, uint64_t limi
 
 // Reads the image; what is not in it, since it is never written, from `live`.
 std::unique_ptr<TargetMemory> image_memory(const Image& image, TargetMemory& live);
-
-// The range of `ranges` that holds an address; null: none.
-const Range* range_at(const std::vector<Range>& ranges, uint64_t address);
 
 template <class Visit>
 void Image::each(uint64_t start, uint64_t end, Visit visit) const {

@@ -8,8 +8,8 @@
 // the two sides may differ. A processor may begin a few waits more, kNotice, before it notices that somebody has
 // attached. So for a program that is quiet at both moments the two sides are equal; for a busy one they are bounded.
 // Which waits that are open at the end have begun since the attach, a fiber's `since` cannot always say: it is the
-// coarse clock, which stands still while a program is idle and goes on when its monitor gets a CPU. Hence the waits that
-// were open at the attach are remembered.
+// coarse clock, which stands still while a program is idle and goes on when its monitor gets a CPU. Hence the waits
+// that were open at the attach are remembered.
 #pragma once
 
 #include <array>
