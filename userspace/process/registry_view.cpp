@@ -307,7 +307,9 @@ std::vector<uint64_t> View::stack(const FiberInfo& fiber, size_t max_frames) {
 std::vector<ArmInfo> View::arms(const FiberInfo& fiber) {
   constexpr uint32_t kMaxArms = 65'536;
   const size_t size = layout_.head.arm_size;
-  if (fiber.arms == 0 || fiber.arms_len == 0 || fiber.arms_len > kMaxArms) return {};
+  constexpr size_t kMostBytes = 16 << 20;
+  if (fiber.arms == 0 || fiber.arms_len == 0 || fiber.arms_len > kMaxArms || size * fiber.arms_len > kMostBytes)
+    return {};
   std::vector<char> bytes(size * fiber.arms_len);
   if (memory_->read(fiber.arms, bytes) != ReadStatus::ok) return {};
   std::vector<ArmInfo> arms(fiber.arms_len);
