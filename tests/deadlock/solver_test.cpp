@@ -149,6 +149,12 @@ TEST_F(Solve, AnOwnerThatChangedBetweenTheReadsCounts) {
   EXPECT_THAT(dead(), IsEmpty());
 }
 
+TEST_F(Solve, MemoryThatIsAnotherObjectByNowProvesNothing) {
+  object(10, FIBERPROF_OBJECT_ONCE).owner = 1;
+  fiber(1, {lock(10)});
+  EXPECT_THAT(dead(), IsEmpty());
+}
+
 TEST_F(Solve, OnlySettledWaitsWithoutADeadlineAreInQuestion) {
   mutex(10, 1);
   fiber(1, {lock(10)}).settled = false;

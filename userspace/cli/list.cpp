@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "cli/list.h"
 
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include "process/proc.h"
 #include "process/registry_view.h"
 #include "process/target.h"
+#include "session/stopwatch.h"
 #include "support/duration.h"
 #include "support/text.h"
 
@@ -27,12 +27,6 @@ struct Row {
   uint64_t own_pid = 0;  // in its own pid namespace
   std::string problem;   // why the numbers are missing
 };
-
-uint64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 // The last of the ids in /proc/PID/status, one for each pid namespace from ours to its own; 0: unknown.
 uint64_t pid_in_its_namespace(uint32_t pid) {
@@ -60,7 +54,7 @@ Row look_at(FiberProcess process) {
   }
   row.processors = summary->processors.size();
   row.workers = summary->workers.size();
-  if (summary->start_ns != 0 && summary->start_ns < now_ns()) row.uptime_ns = now_ns() - summary->start_ns;
+  if (summary->start_ns != 0 && summary->start_ns < monotonic_ns()) row.uptime_ns = monotonic_ns() - summary->start_ns;
   uint64_t fibers = 0;
   const auto torn = (*view)->fibers([&](const FiberInfo&) { ++fibers; }, UINT64_MAX);
   if (torn)

@@ -2,22 +2,16 @@
 #include "deadlock/collect.h"
 
 #include <fiberprof/registry.h>
-#include <time.h>
 
 #include <algorithm>
 
 #include "deadlock/read_locks.h"
+#include "session/stopwatch.h"
 
 namespace fiberprof {
 namespace {
 
 constexpr int kDeepest = 10'000;  // contexts above one another
-
-uint64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 Result<void> read_fibers(RegistryView& view, State& state) {
   auto torn = view.fibers(
@@ -89,7 +83,6 @@ void read_queue(RegistryView& view, ObjectReader& reader, const State& state, Ob
   object.receivers.clear();
   object.nodes.clear();
   object.foreign = false;
-  std::unordered_map<uint64_t, uint64_t> unknown;  // slots of fibers that came later
   const auto walk = [&](uint64_t first, std::vector<uint64_t>& ids) {
     bool complete = false;
     for (const WaiterInfo& waiter : reader.waiters(first, limit, &complete)) {
@@ -145,7 +138,7 @@ bool Queues::hold(const FiberState& fiber) {
 
 Result<State> collect_frozen(RegistryView& view) {
   State state;
-  state.now_ns = now_ns();
+  state.now_ns = monotonic_ns();
   auto summary = view.summary();
   if (!summary) return tl::unexpected(summary.error());
   state.summary = std::move(*summary);
@@ -175,7 +168,7 @@ Result<State> collect_live(RegistryView& view) {
     read_alternatives(view, fiber);
     if (in_question(fiber)) read_objects(reader, fiber, state, 0);
   }
-  state.now_ns = now_ns();
+  state.now_ns = monotonic_ns();
   if (auto read = read_fibers(view, state); !read) return tl::unexpected(read.error());
   for (FiberState& fiber : state.fibers) {
     const FiberState* first = before.find(fiber.info.id);

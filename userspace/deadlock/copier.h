@@ -20,8 +20,6 @@
 
 namespace fiberprof {
 
-inline constexpr uint64_t kPage = 4096;
-
 // Finds what is in use, then copies all of it.
 class Copier {
  public:

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <functional>
 #include <thread>
-#include <unordered_set>
 
 #include "deadlock/collect.h"
 #include "deadlock/heap.h"
@@ -47,17 +46,6 @@ void keep_orphans(const State& from, State& to) {
   }
 }
 
-}  // namespace
-
-Result<Detection> detect_certain(RegistryView& view) {
-  auto state = collect_live(view);
-  if (!state) return tl::unexpected(state.error());
-  return solve(std::move(*state),
-               [&](State& read, const std::vector<size_t>& dead) { return confirm_queued(view, read, dead); });
-}
-
-namespace {
-
 // From a frozen view and what was found out before it froze.
 Result<Detection> prove(const Image& image, RegistryView& frozen, const State* before) {
   auto state = collect_frozen(frozen);
@@ -85,10 +73,6 @@ Result<Detection> prove(const Image& image, RegistryView& frozen, const State* b
   return detection;
 }
 
-}  // namespace
-
-namespace {
-
 // Whether somebody waits of whom it is not known who could wake it: a word that was just passing by may have hidden
 // that nobody can.
 bool leaves_questions(const Detection& detection) {
@@ -99,6 +83,13 @@ bool leaves_questions(const Detection& detection) {
 }
 
 }  // namespace
+
+Result<Detection> detect_certain(RegistryView& view) {
+  auto state = collect_live(view);
+  if (!state) return tl::unexpected(state.error());
+  return solve(std::move(*state),
+               [&](State& read, const std::vector<size_t>& dead) { return confirm_queued(view, read, dead); });
+}
 
 // What is proved is proved for good. So where it costs little it is tried again, at moments when other words pass by.
 Result<Detection> detect_proved(uint32_t pid, RegistryView& view, uint64_t memory_limit) {

@@ -16,17 +16,12 @@
 #include <cstring>
 
 #include "process/proc.h"
+#include "session/stopwatch.h"
 
 namespace fiberprof {
 namespace {
 
 constexpr uint64_t kPatienceNs = 1'000'000'000;
-
-uint64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 std::vector<uint32_t> thread_ids(uint32_t pid) {
   std::vector<uint32_t> ids;
@@ -51,7 +46,7 @@ bool wait_for_stop(uint32_t tid, uint64_t until, int& signal, bool& group_stoppe
       group_stopped = WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP;
       return WIFSTOPPED(status);
     }
-    if (now_ns() > until) return false;
+    if (monotonic_ns() > until) return false;
     const timespec pause{0, 20'000};
     nanosleep(&pause, nullptr);
   }
@@ -101,7 +96,7 @@ Result<bool> Freeze::seize(uint32_t pid) {
     }
     threads_.push_back({tid, 0, 0, 0, false, {}, {}});
     fresh.push_back(tid);
-    if (since_ns_ == 0) since_ns_ = now_ns();
+    if (since_ns_ == 0) since_ns_ = monotonic_ns();
     ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr);
   }
   for (const uint32_t tid : fresh) {
@@ -145,7 +140,7 @@ Result<void> Freeze::stop(uint32_t pid) {
 void Freeze::release() {
   for (const StoppedThread& thread : threads_)
     ptrace(PTRACE_DETACH, thread.tid, nullptr, static_cast<long>(thread.signal));
-  if (!threads_.empty()) stopped_ns_ = now_ns() - since_ns_;
+  if (!threads_.empty()) stopped_ns_ = monotonic_ns() - since_ns_;
   since_ns_ = 0;
   threads_.clear();
 }

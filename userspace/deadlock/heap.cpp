@@ -14,7 +14,6 @@ constexpr uint64_t kPreviousInUse = 1, kOwnMapping = 2, kThreadArena = 4, kFlags
 constexpr uint64_t kHeader = 16, kAlign = 16, kLeast = 32;
 constexpr uint64_t kThreadHeap = 64ULL << 20;  // heaps of threads' arenas lie at multiples of this
 constexpr uint64_t kTopOffset = 96;            // in an arena: behind its flags and the lists of small blocks
-constexpr uint64_t kPage = 4096;
 
 struct HeapInfo {
   uint64_t arena, previous, size, writable_size, page_size;

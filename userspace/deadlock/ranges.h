@@ -7,6 +7,8 @@
 
 namespace fiberprof {
 
+inline constexpr uint64_t kPage = 4096;
+
 struct Range {
   uint64_t start = 0, end = 0;
   bool holds(uint64_t address) const { return address >= start && address < end; }

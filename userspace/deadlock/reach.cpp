@@ -9,9 +9,13 @@
 namespace fiberprof {
 namespace {
 
-constexpr uint64_t kAddressBits = (uint64_t{1} << 47) - 1;  // what is above may be a tag
+// What is above the bits of a program's addresses may be a tag.
+#if defined(__aarch64__)
+constexpr uint64_t kAddressBits = (uint64_t{1} << 48) - 1;
+#else
+constexpr uint64_t kAddressBits = (uint64_t{1} << 47) - 1;
+#endif
 constexpr uint64_t kRedZone = 128;
-constexpr uint8_t kAll = 0xff;
 
 uint8_t bit(Right right) { return static_cast<uint8_t>(right); }
 
@@ -86,14 +90,20 @@ const WorkerInfo* ReachEvidence::worker_on(const StoppedThread& thread) const {
   return nullptr;
 }
 
+// Whether a worker is idle and nothing else: a signal handler may run on top of it, whose frame is larger than all that
+// sleeping takes.
+bool ReachEvidence::sleeps(const WorkerInfo* worker, const StoppedThread& thread) const {
+  constexpr uint64_t kDepth = 1024;  // a signal frame of x86-64 and its red zone take 1,080 bytes at the least
+  return worker != nullptr && worker->idle && thread.sp <= worker->stack_top && worker->stack_top - thread.sp <= kDepth;
+}
+
 // The part of a thread's stack that holds nothing of the program's: what is below its stack pointer and, of a worker
 // that runs a fiber or sleeps, the runtime's own frames. Empty where the stack cannot be told from what lies beside it.
 Range ReachEvidence::free_stack(const StoppedThread& thread) const {
   const WorkerInfo* worker = worker_on(thread);
   const bool on_fiber = range_at(image_.stacks, thread.sp) != nullptr;
   uint64_t top = on_fiber ? 0 : thread.sp - kRedZone;
-  if (worker != nullptr && worker->stack_top != 0 && (on_fiber || (worker->idle && worker->stack_top > top)))
-    top = worker->stack_top;
+  if (worker != nullptr && worker->stack_top != 0 && (on_fiber || sleeps(worker, thread))) top = worker->stack_top;
   const Mapping* mapping = find_mapping(image_.maps, top);
   if (top == 0 || mapping == nullptr || !mapping->writable) return {};
   if (mapping->path == "[stack]") return {mapping->start, top};
@@ -126,8 +136,7 @@ void ReachEvidence::roots() {
   for (const StoppedThread& thread : image_.threads) {
     bytes(thread.registers, source);
     // Vector registers do not outlive a call, and an idle worker is in calls of the runtime.
-    const WorkerInfo* worker = worker_on(thread);
-    if (worker == nullptr || !worker->idle) bytes(thread.vector_registers, source);
+    if (!sleeps(worker_on(thread), thread)) bytes(thread.vector_registers, source);
   }
   for (const uint64_t value : image_.words) word(value, source);
   work();
@@ -294,7 +303,6 @@ Range ReachEvidence::stack_part(const FiberInfo& fiber) const {
 
 void ReachEvidence::revive(const FiberState& fiber, std::vector<uint64_t>& changed) {
   changed_ = &changed;
-  alive_.insert(fiber.info.id);
   Source source;
   if (fiber.info.state == FIBERPROF_FIBER_PARKED)
     source.parked = &fiber;

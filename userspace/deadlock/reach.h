@@ -58,6 +58,7 @@ class ReachEvidence final : public Evidence {
   void enter_stack(const Range& stack);
   void roots();
   const WorkerInfo* worker_on(const StoppedThread& thread) const;
+  bool sleeps(const WorkerInfo* worker, const StoppedThread& thread) const;
   Range free_stack(const StoppedThread& thread) const;
   void work();
   // Searches a stretch of memory but for the heads of known objects, which lead to those who wait for them.
@@ -70,7 +71,7 @@ class ReachEvidence final : public Evidence {
   const Image& image_;
   const Heap& heap_;
   const RegistryLayout& layout_;
-  uint64_t object_size_ = 0, record_size_ = 0, waiter_size_ = 0;
+  uint64_t object_size_ = 0, record_size_ = 0;
   fiberprof_field send_{}, receive_{}, cancel_{};
   std::vector<Known> known_;                             // ascending by address
   std::unordered_map<uint64_t, size_t> index_;           // in known_, by address
@@ -80,7 +81,6 @@ class ReachEvidence final : public Evidence {
   std::unordered_set<uint64_t> entered_stacks_;
   std::unordered_map<std::ptrdiff_t, std::vector<size_t>> in_chunk_;
   std::unordered_map<uint64_t, std::vector<size_t>> on_stack_;
-  std::unordered_set<uint64_t> alive_;  // ids
   struct Todo {
     uint64_t start = 0, end = 0;
     bool but_heads = false;              // of known objects

@@ -84,7 +84,8 @@ bool Solver::can_end(const FiberState& fiber, const Alternative& wait) const {
   if (object_kind_of(wait.reason) == 0) return true;  // time, the kernel, or what this reader does not know
   if (wait.resource == 0) return false;               // an arm on a nil channel
   const ObjectState* found = object(wait.resource);
-  if (found == nullptr) return true;
+  // Memory that has become something else between the looks proves nothing.
+  if (found == nullptr || found->seen[1]->kind != object_kind_of(wait.reason)) return true;
   const ObjectState& object = *found;
   const bool reached = evidence_.has(Right::touch, wait.resource);
   const uint64_t owner = object.seen[1]->owner;
