@@ -28,7 +28,6 @@ struct SelectArm {
   void* element;
   bool is_send;
 };
-enum class SelectMode { wait, poll };
 inline constexpr int kSelectNone = -1;       // poll found nothing, or the deadline passed
 inline constexpr int kSelectCancelled = -2;  // by the limit's context
 
@@ -37,7 +36,9 @@ struct SelectOutcome {
   bool closed;  // receive arm: the channel is closed and drained
 };
 // Among several arms that are ready the choice is random and fair.
-FIBER_API SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode mode, const Limit& limit);
+FIBER_API SelectOutcome select_arms(const SelectArm* arms, std::size_t count, const Limit& limit);
+// The same without waiting; of the limit only the context counts.
+FIBER_API SelectOutcome poll_arms(const SelectArm* arms, std::size_t count, const Limit& limit);
 
 template <class T, class F>
 struct ReceiveArm {
@@ -147,8 +148,8 @@ std::size_t select(Arms... arms) {
 
   std::array<SelectArm, channels == 0 ? 1 : channels> table;
   std::size_t filled = 0;
+  constexpr bool poll = (is_otherwise<Arms> || ... || false);
   Limit limit;
-  bool poll = false;
   [[maybe_unused]] auto collect = [&]<class Arm>(Arm& arm) {
     if constexpr (Arm::is_channel) {
       table[filled++] = arm.arm();
@@ -156,14 +157,12 @@ std::size_t select(Arms... arms) {
       limit = limit.no_later_than(arm.deadline);
     } else if constexpr (is_done<Arm>) {
       limit = Limit(arm.context, limit.deadline());
-    } else {
-      poll = true;
     }
   };
   (collect(arms), ...);
 
   const SelectOutcome outcome =
-      select_arms(channels == 0 ? nullptr : table.data(), channels, poll ? SelectMode::poll : SelectMode::wait, limit);
+      (poll ? poll_arms : select_arms)(channels == 0 ? nullptr : table.data(), channels, limit);
 
   std::size_t position = 0, chosen = 0;
   int channel = 0;

@@ -135,6 +135,14 @@ struct fiberprof_fiber {
   uint64_t creator_pc;            /* code address: where it was spawned */
   uint64_t parent;                /* id of the fiber that spawned it; 0: not a fiber */
   char name[FIBERPROF_NAME_SIZE]; /* zero-terminated; the program may change it */
+  /* Questions to channels without waiting for an answer (select with a default, try_ operations) that moved no value,
+   * since the last one that did or the last wait, whichever was later; other operations that succeed at once are not
+   * seen. Believe them only if `polls_of` is the fiber's id, and only if `polls` grows while `polls_since` stays: the
+   * wait in between is noticed by the next question. */
+  uint64_t polls;       /* how many */
+  uint64_t polls_of;    /* id of the fiber that these are about; 0: nobody */
+  uint64_t polls_since; /* coarse CLOCK_MONOTONIC, ns, of the first of them */
+  uint64_t polls_at;    /* code address: where the last one returns to */
 };
 
 /* One arm of a select in progress. */
@@ -255,26 +263,28 @@ struct fiberprof_worker {
 };
 
 /* X(structure, field): the fields described in `fields`, in this order for ever; new ones are appended. */
-#define FIBERPROF_FIELDS(X)                                                                                            \
-  X(fiber, id)                                                                                                         \
-  X(fiber, sequence)                                                                                                   \
-  X(fiber, state)                                                                                                      \
-  X(fiber, reason)                                                                                                     \
-  X(fiber, arms_len) X(fiber, resource) X(fiber, since) X(fiber, sp) X(fiber, switches) X(fiber, arms) X(              \
-      fiber, processor) X(fiber, worker) X(fiber, stack_low) X(fiber, stack_high) X(fiber, entry) X(fiber, creator_pc) \
-      X(fiber, parent) X(fiber, name) X(arm, resource) X(arm, reason) X(processor, index) X(processor, state)          \
-          X(processor, worker) X(processor, queue_depth) X(processor, current_fiber) X(processor, switches)            \
-              X(processor, steals) X(processor, parks) X(worker, tid) X(worker, processor) X(worker, current_fiber)    \
-                  X(worker, fiber_entry) X(fiber, deadline) X(fiber, context) X(object, kind) X(object, lock)          \
-                      X(object, owner) X(object, waiters) X(object, name) X(object, count) X(waiter, fiber)            \
-                          X(waiter, thread) X(waiter, next) X(wait_group, tokens) X(semaphore, most)                   \
-                              X(barrier, parties) X(channel, length) X(channel, capacity) X(channel, receivers)        \
-                                  X(channel, closed) X(channel, send_rights) X(channel, receive_rights)                \
-                                      X(channel, creator_pc) X(context, parent) X(context, scope) X(context, deadline) \
-                                          X(context, sources) X(fiber, shared_len) X(fiber, shared) X(channel, timers) \
-                                              X(worker, fiber) X(registry, thread_shared) X(channel, send_handle)      \
-                                                  X(channel, receive_handle) X(context, cancel_handle)                 \
-                                                      X(worker, stack_top) X(worker, idle)
+#define FIBERPROF_FIELDS(X)                                                                                           \
+  X(fiber, id)                                                                                                        \
+  X(fiber, sequence)                                                                                                  \
+  X(fiber, state)                                                                                                     \
+  X(fiber, reason)                                                                                                    \
+  X(fiber, arms_len)                                                                                                  \
+  X(fiber, resource) X(fiber, since) X(fiber, sp) X(fiber, switches) X(fiber, arms) X(fiber, processor) X(            \
+      fiber, worker) X(fiber, stack_low) X(fiber, stack_high) X(fiber, entry) X(fiber, creator_pc) X(fiber, parent)   \
+      X(fiber, name) X(arm, resource) X(arm, reason) X(processor, index) X(processor, state) X(processor, worker)     \
+          X(processor, queue_depth) X(processor, current_fiber) X(processor, switches) X(processor, steals)           \
+              X(processor, parks) X(worker, tid) X(worker, processor) X(worker, current_fiber) X(worker, fiber_entry) \
+                  X(fiber, deadline) X(fiber, context) X(object, kind) X(object, lock) X(object, owner)               \
+                      X(object, waiters) X(object, name) X(object, count) X(waiter, fiber) X(waiter, thread)          \
+                          X(waiter, next) X(wait_group, tokens) X(semaphore, most) X(barrier, parties)                \
+                              X(channel, length) X(channel, capacity) X(channel, receivers) X(channel, closed)        \
+                                  X(channel, send_rights) X(channel, receive_rights) X(channel, creator_pc)           \
+                                      X(context, parent) X(context, scope) X(context, deadline) X(context, sources)   \
+                                          X(fiber, shared_len) X(fiber, shared) X(channel, timers) X(worker, fiber)   \
+                                              X(registry, thread_shared) X(channel, send_handle)                      \
+                                                  X(channel, receive_handle) X(context, cancel_handle)                \
+                                                      X(worker, stack_top) X(worker, idle) X(fiber, polls)            \
+                                                          X(fiber, polls_of) X(fiber, polls_since) X(fiber, polls_at)
 
 #define FIBERPROF_FIELD_ENUM(structure, field) FIBERPROF_FIELD_##structure##_##field,
 enum fiberprof_field_index { FIBERPROF_FIELDS(FIBERPROF_FIELD_ENUM) FIBERPROF_FIELD_COUNT };

@@ -4,6 +4,7 @@
 
 #include <new>
 
+#include "chan/polls.h"
 #include "chan/transfer.h"
 #include "probe/emit.h"
 #include "sched/ready.h"
@@ -171,7 +172,9 @@ void send_on_closed(const ChannelCore* core) { fatal("send on closed %s", descri
 
 void channel_send(ChannelCore* core, void* element) { operate<Operation::send, Wait::yes>(core, element, nullptr); }
 Status channel_try_send(ChannelCore* core, void* element) {
-  return operate<Operation::send, Wait::no>(core, element, nullptr);
+  const Status result = operate<Operation::send, Wait::no>(core, element, nullptr);
+  polled(result == Status::done, __builtin_return_address(0));
+  return result;
 }
 Status channel_send_limited(ChannelCore* core, void* element, const Limit& limit) {
   return operate<Operation::send, Wait::yes>(core, element, &limit);
@@ -181,7 +184,9 @@ Status channel_receive(ChannelCore* core, void* element) {
   return operate<Operation::receive, Wait::yes>(core, element, nullptr);
 }
 Status channel_try_receive(ChannelCore* core, void* element) {
-  return operate<Operation::receive, Wait::no>(core, element, nullptr);
+  const Status result = operate<Operation::receive, Wait::no>(core, element, nullptr);
+  polled(result == Status::done, __builtin_return_address(0));
+  return result;
 }
 Status channel_receive_limited(ChannelCore* core, void* element, const Limit& limit) {
   return operate<Operation::receive, Wait::yes>(core, element, &limit);

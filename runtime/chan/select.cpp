@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "chan/channel.h"
+#include "chan/polls.h"
 #include "chan/transfer.h"
 #include "probe/emit.h"
 #include "registry/registry.h"
@@ -69,8 +70,11 @@ void emit_select([[maybe_unused]] const SelectArm* arms, [[maybe_unused]] std::s
 #endif
 }
 
-SelectOutcome select_in(Scratch scratch, const SelectArm* arms, std::size_t count, SelectMode mode,
-                        const Limit& limit) {
+enum class Mode { wait, poll };
+
+template <Mode mode>
+[[gnu::always_inline]] inline SelectOutcome select_in(Scratch scratch, const SelectArm* arms, std::size_t count,
+                                                      const Limit& limit) {
   for (std::size_t i = 0; i < count; ++i) {
     if (arms[i].core != nullptr) scratch.add_lock(arms[i].core);
   }
@@ -91,7 +95,7 @@ SelectOutcome select_in(Scratch scratch, const SelectArm* arms, std::size_t coun
     emit_select(arms, count, false, static_cast<int>(index));
     return {static_cast<int>(index), result == Status::closed};
   }
-  if (mode == SelectMode::poll) {
+  if constexpr (mode == Mode::poll) {
     scratch.unlock_all();
     emit_select(arms, count, false, kSelectNone);
     return {kSelectNone, false};
@@ -146,9 +150,8 @@ SelectOutcome select_in(Scratch scratch, const SelectArm* arms, std::size_t coun
   return {static_cast<int>(outcome), !success};
 }
 
-}  // namespace
-
-SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode mode, const Limit& limit) {
+template <Mode mode>
+[[gnu::always_inline]] inline SelectOutcome select_among(const SelectArm* arms, std::size_t count, const Limit& limit) {
   seeded::sync_point();
   if (limit.context() != nullptr && context_why(limit.context()) != Why::not_cancelled) {
     emit_select(arms, count, false, kSelectCancelled);
@@ -166,7 +169,19 @@ SelectOutcome select_arms(const SelectArm* arms, std::size_t count, SelectMode m
   }
   Scratch scratch{reinterpret_cast<Waiter*>(memory), reinterpret_cast<fiberprof_arm*>(memory + count * sizeof(Waiter)),
                   reinterpret_cast<Locked*>(memory + count * (sizeof(Waiter) + sizeof(fiberprof_arm)))};
-  return select_in(scratch, arms, count, mode, limit);
+  return select_in<mode>(scratch, arms, count, limit);
+}
+
+}  // namespace
+
+SelectOutcome select_arms(const SelectArm* arms, std::size_t count, const Limit& limit) {
+  return select_among<Mode::wait>(arms, count, limit);
+}
+
+SelectOutcome poll_arms(const SelectArm* arms, std::size_t count, const Limit& limit) {
+  const SelectOutcome outcome = select_among<Mode::poll>(arms, count, limit);
+  polled(outcome.chosen >= 0 && !outcome.closed, __builtin_return_address(0));
+  return outcome;
 }
 
 }  // namespace fiber::detail
