@@ -111,8 +111,26 @@ TEST(TopAccount, AWaitBelongsToTheIntervalsItLasted) {
   EXPECT_EQ(parked(), 500 * kMillisecond);
   const TopModel all = builder.model(sample_symbolize, TopBuilder::Group::stack, true);
   EXPECT_EQ(all.account.total.parked(), 2'500 * kMillisecond);
+  EXPECT_EQ(parked(), 500 * kMillisecond);  // the one is not taken for the other
   ASSERT_EQ(all.account.rows.size(), 1u);
   EXPECT_EQ(all.account.rows[0].site, "kvd::Shard::set(std::string const&, std::string)");
+}
+
+TEST(TopAccount, StaysUntilFibersAreCountedAgain) {
+  TopBuilder builder(12, "kvd", true);
+  const auto account = [&] { return builder.model(sample_symbolize, TopBuilder::Group::stack, false); };
+  builder.update(ended_waits(0, 0), std::nullopt, open_waits(0));
+  builder.update(ended_waits(1, 0), std::nullopt, open_waits(1 * kSecond));
+  EXPECT_EQ(account().account.total.parked(), 1 * kSecond);
+  builder.update(ended_waits(2, 0), std::nullopt, std::nullopt);
+  EXPECT_EQ(account().account.total.parked(), 1 * kSecond);
+  EXPECT_EQ(account().account_ns, 1 * kSecond);
+  builder.update(ended_waits(3, 0), std::nullopt, open_waits(3 * kSecond));
+  EXPECT_EQ(account().account.total.parked(), 2 * kSecond);
+  EXPECT_EQ(account().account_ns, 2 * kSecond);
+  builder.reset();
+  builder.update(ended_waits(4, 0), std::nullopt, open_waits(4 * kSecond));
+  EXPECT_EQ(builder.model(sample_symbolize, TopBuilder::Group::stack, true).account.total.parked(), 1 * kSecond);
 }
 
 TEST(TopAccount, LinesSayHowManyFibersAndWhatTheyDid) {

@@ -10,6 +10,12 @@ namespace fiberprof {
 
 inline constexpr uint64_t kSecond = 1'000'000'000, kMillisecond = 1'000'000;
 
+inline Histogram all_in_bucket(size_t bucket, uint64_t count) {
+  Histogram histogram{};
+  histogram[bucket] = count;
+  return histogram;
+}
+
 inline Snapshot sample_snapshot(uint64_t second) {
   Snapshot snapshot;
   snapshot.attached_ns = 100 * kSecond;
@@ -22,7 +28,7 @@ inline Snapshot sample_snapshot(uint64_t second) {
   channel.parked_ns = 980 * kMillisecond * second;
   channel.queued_ns = 20 * kMillisecond * second;
   channel.max_ns = 12 * kMillisecond;
-  channel.parked[23] = 100 * second;
+  channel.parked = all_in_bucket(23, 100 * second);
   BlockedEntry mutex = channel;  // 10 waits of 400 ms a second, at two addresses that read the same
   mutex.reason = FIBERPROF_REASON_MUTEX;
   mutex.stack = 2;
@@ -30,8 +36,7 @@ inline Snapshot sample_snapshot(uint64_t second) {
   mutex.parked_ns = 2 * kSecond * second;
   mutex.queued_ns = 0;
   mutex.max_ns = 900 * kMillisecond;
-  mutex.parked = {};
-  mutex.parked[28] = 5 * second;
+  mutex.parked = all_in_bucket(28, 5 * second);
   BlockedEntry mutex_again = mutex;
   mutex_again.stack = 3;
   snapshot.blocked = {channel, mutex, mutex_again};

@@ -86,6 +86,37 @@ TEST(TopModel, NumbersThatGoBackwardsAreZeroNotHuge) {
   EXPECT_THAT(drawn(model), HasSubstr("no wait of a fiber ended"));
 }
 
+// The kernel gives its entries in any order, and new ones anywhere between those that were there.
+TEST(TopModel, RowsStayTheirsWhereverTheirEntriesAre) {
+  TopBuilder builder = sample_top(5);
+  const TopModel before = builder.model(sample_symbolize, Group::stack, false);
+  Snapshot moved = sample_snapshot(6);
+  BlockedEntry fresh = moved.blocked[0];  // another reason at the same stack
+  fresh.reason = FIBERPROF_REASON_MUTEX;
+  fresh.count = fresh.events = 7;
+  fresh.parked_ns = 3 * kSecond;
+  fresh.queued_ns = 0;
+  moved.blocked = {moved.blocked[2], fresh, moved.blocked[1], moved.blocked[0]};
+  builder.update(std::move(moved), sample_summary(6), sample_census());
+  const TopModel after = builder.model(sample_symbolize, Group::stack, false);
+  ASSERT_EQ(after.stacks.size(), 3U);
+  EXPECT_EQ(after.stacks[0].key, before.stacks[0].key);
+  EXPECT_EQ(after.stacks[0].count, 10U);
+  EXPECT_EQ(after.stacks[0].total_ns, 4 * kSecond);
+  EXPECT_EQ(after.stacks[1].reason, "mutex");
+  EXPECT_EQ(after.stacks[1].count, 7U);
+  EXPECT_EQ(after.stacks[1].shown, before.stacks[1].shown);
+  EXPECT_EQ(after.stacks[2].key, before.stacks[1].key);
+  EXPECT_EQ(after.stacks[2].count, 100U);
+  EXPECT_EQ(after.account.total.parked_ns.at("mutex"), 7 * kSecond);
+  EXPECT_EQ(after.account.total.parked_ns.at("chan receive"), 980 * kMillisecond);
+  // By reason, and by stack again: what is known of the one is not taken for the other.
+  const TopModel reasons = builder.model(sample_symbolize, Group::reason, false);
+  ASSERT_EQ(reasons.stacks.size(), 2U);
+  EXPECT_EQ(reasons.stacks[0].count, 17U);
+  EXPECT_EQ(builder.model(sample_symbolize, Group::stack, false).stacks[0].key, before.stacks[0].key);
+}
+
 TEST(TopModel, IdleWorkersAreNotWaiting) {
   const TopModel model = sample_model();
   EXPECT_EQ(model.idle_ns, 1500 * kMillisecond);
@@ -154,7 +185,7 @@ TEST(TopLayout, AnySizeIsKept) {
     processor.index = i;
     model.processors.push_back(processor);
     TopStack stack = model.stacks[0];
-    stack.key += std::to_string(i);
+    stack.key += i;
     model.stacks.push_back(stack);
   }
   for (const size_t columns : {20U, 40U, 80U, 200U}) {

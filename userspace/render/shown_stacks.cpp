@@ -9,7 +9,7 @@
 namespace fiberprof {
 namespace {
 
-constexpr size_t kMostKnown = 100'000;  // stacks; then the memory is given back and filled anew
+constexpr size_t kMostKnown = 100'000;  // stacks
 
 bool is_means(const Frame& frame) { return is_library(frame.function, frame.binary, frame.runtime); }
 
@@ -55,11 +55,6 @@ std::shared_ptr<const ShownStack> ShownStacks::make(std::vector<Frame> frames) {
 const std::shared_ptr<const ShownStack>& ShownStacks::of(uint32_t pid, StackId id, const SessionStacks& stacks,
                                                          const Symbolize& symbolize) {
   static const auto kNone = std::make_shared<const ShownStack>();
-  if (known_.size() >= kMostKnown) {
-    known_.clear();
-    by_text_.clear();
-    frames_.clear();
-  }
   const auto [slot, added] = known_.try_emplace({pid, id});
   if (!added) return slot->second;
   const auto* addresses = stacks.find(id);
@@ -70,6 +65,14 @@ const std::shared_ptr<const ShownStack>& ShownStacks::of(uint32_t pid, StackId i
   auto shown = std::find_if(begin, end, [&](const auto& each) { return reads_like(*each.second, frames); });
   if (shown == end) shown = by_text_.emplace(hash, make(std::move(frames)));
   return slot->second = shown->second;
+}
+
+bool ShownStacks::tidy() {
+  if (known_.size() < kMostKnown) return false;
+  known_.clear();
+  by_text_.clear();
+  frames_.clear();
+  return true;
 }
 
 }  // namespace fiberprof

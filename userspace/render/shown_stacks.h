@@ -33,6 +33,9 @@ class ShownStacks {
   // Never null. A stack that is not in the table reads as an empty one.
   const std::shared_ptr<const ShownStack>& of(uint32_t pid, StackId id, const SessionStacks& stacks,
                                               const Symbolize& symbolize);
+  // True: very many are known, and their memory has been given back, to be filled anew. The same stack is another
+  // object from then on.
+  bool tidy();
 
  private:
   struct Key {

@@ -10,10 +10,15 @@
 #include "session/names.h"
 
 namespace fiberprof {
+
 void TopBuilder::add_account(TopModel& model, const Symbolize& symbolize, bool since_start) const {
   const AccountPoint &now = account_latest_, &before = since_start ? account_first_ : account_previous_;
   const Snapshot &latest = *now.snapshot, &from = *before.snapshot;
   model.account_ns = since(latest.time_ns, from.time_ns);
+  if (known_account_.points == points_ && known_account_.since_start == since_start) {
+    model.account = known_account_.account;
+    return;
+  }
   AccountBuilder builder;
   std::map<std::pair<uint32_t, uint64_t>, AccountRow*> rows;
   const auto spawned = [&](uint32_t pid, uint64_t entry) -> AccountRow& {
@@ -25,14 +30,22 @@ void TopBuilder::add_account(TopModel& model, const Symbolize& symbolize, bool s
   // Signed: a wait that ended takes its past with it.
   std::map<std::pair<AccountRow*, uint8_t>, int64_t> parked;
   Earlier blocked(from.blocked, blocked_key);
-  AccountRow* last_row = nullptr;  // neighbours tend to be alike
-  for (const BlockedEntry& entry : latest.blocked) {
+  std::vector<AccountRow*> sites;
+  int64_t* sum = nullptr;  // neighbours tend to be alike
+  std::pair<AccountRow*, uint8_t> sum_key;
+  for (size_t place = 0; place < latest.blocked.size(); ++place) {
+    const BlockedEntry& entry = latest.blocked[place];
     const auto more = static_cast<int64_t>(entry.parked_ns - blocked.of(entry).parked_ns);
     if (more == 0) continue;
-    const std::string& site = shown_.of(entry.pid, entry.stack, latest.stacks, symbolize)->site;
-    if (last_row == nullptr || last_row->pid != entry.pid || last_row->site != site)
-      last_row = &builder.row(entry.pid, process_, site);
-    parked[{last_row, entry.reason}] += more;
+    const EntryRow& of = rows_.at(rows_.of(place, entry, shown_, latest.stacks, symbolize));
+    if (of.site >= sites.size()) sites.resize(rows_.sites());
+    if (sites[of.site] == nullptr) sites[of.site] = &builder.row(of.pid, process_, of.shown->site);
+    const std::pair key(sites[of.site], entry.reason);
+    if (sum == nullptr || key != sum_key) {
+      sum = &parked[key];
+      sum_key = key;
+    }
+    *sum += more;
   }
   const auto add_open = [&](const std::vector<OpenWaitSum>& waits, int sign) {
     for (const OpenWaitSum& open : waits)
@@ -85,6 +98,7 @@ void TopBuilder::add_account(TopModel& model, const Symbolize& symbolize, bool s
     lived_us += since(counters.fiber_us, old == from.counters.end() ? 0 : old->second.fiber_us);
   }
   model.account = builder.take(lived_us * 1000);
+  known_account_ = {points_, since_start, model.account};
 }
 
 void TopBuilder::add_delays(TopModel& model, const Snapshot& from) const {

@@ -12,13 +12,13 @@ constexpr size_t kMaxFilter = 64;
 
 void remember(TopView& view, const TopModel& model) {
   const std::vector<size_t> order = shown_stacks(model, view);
-  view.selected_key = view.selected < order.size() ? model.stacks[order[view.selected]].key : "";
+  view.selected_key = view.selected < order.size() ? model.stacks[order[view.selected]].key : 0;
 }
 
 // Back to the first row, whichever stack that will be.
 void to_the_top(TopView& view) {
   view.selected = view.first = 0;
-  view.selected_key.clear();
+  view.selected_key = 0;
 }
 
 void edit_filter(TopView& view, const KeyPress& press) {
@@ -47,7 +47,7 @@ void edit_filter(TopView& view, const KeyPress& press) {
 void expand(TopState& state, const TopModel& model, bool open, bool toggle) {
   const std::vector<size_t> order = shown_stacks(model, state.view);
   if (state.view.selected >= order.size()) return;
-  const std::string& key = model.stacks[order[state.view.selected]].key;
+  const uint64_t key = model.stacks[order[state.view.selected]].key;
   const bool is_open = state.view.expanded.count(key) != 0;
   state.view.selected_key = key;
   if (toggle ? is_open : !open) {

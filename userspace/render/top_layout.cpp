@@ -210,7 +210,7 @@ class Layout {
   }
 
   void select(const std::vector<size_t>& order) {
-    for (size_t i = 0; i < order.size() && !view_.selected_key.empty(); ++i) {
+    for (size_t i = 0; i < order.size() && view_.selected_key != 0; ++i) {
       if (model_.stacks[order[i]].key != view_.selected_key) continue;
       view_.selected = i;
       return;

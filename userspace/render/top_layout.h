@@ -32,11 +32,11 @@ enum class TopSort : uint8_t { total, count, max, name };
 struct TopView {
   TopSort sort = TopSort::total;
   TopBuilder::Group group = TopBuilder::Group::stack;
-  std::string filter;              // shows only stacks whose function names or reason contain it, ignoring case
-  std::set<std::string> expanded;  // keys of stacks shown with all their frames
-  size_t selected = 0;             // index into the shown stacks
-  std::string selected_key;        // of that stack: it stays selected when the order changes; empty: the index counts
-  size_t first = 0;                // of the shown stacks: scrolled past
+  std::string filter;           // shows only stacks whose function names or reason contain it, ignoring case
+  std::set<uint64_t> expanded;  // keys of stacks shown with all their frames
+  size_t selected = 0;          // index into the shown stacks
+  uint64_t selected_key = 0;    // of that stack: it stays selected when the order changes; 0: the index counts
+  size_t first = 0;             // of the shown stacks: scrolled past
   size_t most_stacks = SIZE_MAX;
   bool live = false;  // a screen with keys: selection and key line
   bool paused = false;

@@ -5,10 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <numeric>
 #include <string_view>
 #include <tuple>
-#include <unordered_map>
 
 #include "render/earlier.h"
 #include "render/names.h"
@@ -91,6 +89,7 @@ void TopBuilder::update(Snapshot snapshot, std::optional<RegistrySummary> summar
   summary_ = std::move(summary);
   // A process that cannot be read has no waits in flight that anybody knows of.
   if (census || !census_) {
+    ++points_;
     account_previous_ = std::move(account_latest_);
     account_latest_ = {latest_, census ? census->open : std::vector<OpenWaitSum>()};
   }
@@ -112,6 +111,7 @@ void TopBuilder::reset() {
   first_ = latest_;
   first_summary_ = summary_;
   account_first_ = account_latest_;
+  ++points_;
   history_.clear();
 }
 
@@ -121,6 +121,7 @@ const TopBuilder::Shared& TopBuilder::base(bool since_start) const {
 }
 
 TopModel TopBuilder::model(const Symbolize& symbolize, Group group, bool since_start) const {
+  if (shown_.tidy()) rows_.clear();
   const bool from_start = base(since_start) == first_;
   const Snapshot& from = *base(since_start);
   TopModel model;
@@ -167,79 +168,6 @@ const std::string& TopBuilder::spawned_name(uint32_t pid, uint64_t entry, const 
     if (const std::vector<Frame> frames = symbolize(pid, {entry}); !frames.empty())
       slot->second = frames.back().function;
   return slot->second;
-}
-
-void TopBuilder::add_stacks(TopModel& model, const Snapshot& from, const Symbolize& symbolize, Group group) const {
-  static const auto kAnyStack = std::make_shared<const ShownStack>();
-  struct Sum {
-    uint32_t pid = 0;
-    uint8_t reason = 0;
-    std::shared_ptr<const ShownStack> shown;
-    uint64_t count = 0, total_ns = 0, queued_ns = 0, max_ns = 0;
-    uint32_t changes = 0, next_change = 0;
-  };
-  std::vector<Sum> sums;
-  std::vector<std::pair<const BlockedEntry*, const BlockedEntry*>> changes;
-  std::vector<uint32_t> sum_of;                  // of each change
-  std::unordered_map<uint64_t, uint32_t> known;  // process ids have 22 bits, reasons 8
-  Earlier before(from.blocked, blocked_key);
-  for (const BlockedEntry& entry : latest_->blocked) {
-    const BlockedEntry& last = before.of(entry);
-    const uint64_t count = since(entry.count, last.count);
-    if (count == 0) continue;
-    const auto& shown =
-        group == Group::stack ? shown_.of(entry.pid, entry.stack, latest_->stacks, symbolize) : kAnyStack;
-    const uint64_t key = uint64_t{entry.pid} << 40 | uint64_t{entry.reason} << 32 | shown->id;
-    const auto [slot, added] = known.try_emplace(key, static_cast<uint32_t>(sums.size()));
-    if (added) sums.push_back({entry.pid, entry.reason, shown});
-    Sum& sum = sums[slot->second];
-    const uint64_t queued = since(entry.queued_ns, last.queued_ns);
-    const uint64_t total = since(entry.parked_ns, last.parked_ns) + queued;
-    sum.count += count;
-    sum.total_ns += total;
-    sum.queued_ns += queued;
-    sum.max_ns = std::max(sum.max_ns, entry.max_ns);
-    ++sum.changes;
-    changes.emplace_back(&entry, &last);
-    sum_of.push_back(slot->second);
-    model.waits += count;
-    model.blocked_ns += total;
-    model.queued_ns += queued;
-  }
-  std::vector<uint32_t> order(sums.size());
-  std::iota(order.begin(), order.end(), 0U);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](uint32_t a, uint32_t b) { return sums[a].total_ns > sums[b].total_ns; });
-  model.stacks.reserve(sums.size());
-  uint32_t first_change = 0;
-  for (const uint32_t i : order) {
-    Sum& sum = sums[i];
-    sum.next_change = first_change;
-    TopStack row;
-    row.key = std::to_string(sum.pid) + "/" + std::to_string(sum.reason) + "/" + std::to_string(sum.shown->id);
-    row.reason = reason_name(sum.reason);
-    row.pid = sum.pid;
-    row.count = sum.count;
-    row.total_ns = sum.total_ns;
-    row.queued_ns = sum.queued_ns;
-    row.max_ns = sum.max_ns;
-    row.shown = std::move(sum.shown);
-    row.first_change = first_change;
-    row.changes = sum.changes;
-    first_change += sum.changes;
-    model.stacks.push_back(std::move(row));
-  }
-  model.changes.resize(changes.size());
-  for (size_t i = 0; i < changes.size(); ++i) model.changes[sums[sum_of[i]].next_change++] = changes[i];
-}
-
-std::vector<uint64_t> TopModel::histogram(const TopStack& stack) const {
-  std::vector<uint64_t> sum(kHistogramBuckets);
-  for (uint32_t change = 0; change < stack.changes; ++change) {
-    const auto& [entry, last] = changes[stack.first_change + change];
-    for (size_t i = 0; i < sum.size(); ++i) sum[i] += since(entry->parked[i], last->parked[i]);
-  }
-  return sum;
 }
 
 void TopBuilder::add_kernel(TopModel& model, const Snapshot& from, const Symbolize& symbolize) const {

@@ -13,6 +13,7 @@
 
 #include "process/registry_view.h"
 #include "render/account.h"
+#include "render/entry_rows.h"
 #include "render/shown_stacks.h"
 #include "session/delays.h"
 #include "session/snapshot.h"
@@ -47,7 +48,7 @@ struct FiberCensus {
 Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint64_t attached_ns, uint64_t limit);
 
 struct TopStack {
-  std::string key;  // the same stack keeps its key from one refresh to the next
+  uint64_t key = 0;  // the same stack keeps its key from one refresh to the next; never 0
   std::string reason;
   uint32_t pid = 0;
   uint64_t count = 0, total_ns = 0, queued_ns = 0;  // within the interval; weighted when sampled
@@ -140,7 +141,8 @@ class TopBuilder {
   struct History {
     std::deque<double> means;
   };
-  void add_stacks(TopModel& model, const Snapshot& base, const Symbolize& symbolize, Group group) const;
+  void add_stacks(TopModel& model, const Snapshot& base, const Symbolize& symbolize,
+                  Group group) const;  // top_stacks.cpp
   void add_workers(TopModel& model, const Snapshot& base) const;
   void add_kernel(TopModel& model, const Snapshot& base, const Symbolize& symbolize) const;
   void add_account(TopModel& model, const Symbolize& symbolize, bool since_start) const;  // top_account.cpp
@@ -161,8 +163,17 @@ class TopBuilder {
   };
   const std::string& spawned_name(uint32_t pid, uint64_t entry, const Symbolize& symbolize) const;
   mutable ShownStacks shown_;
+  mutable EntryRows rows_;
   mutable std::map<std::pair<uint32_t, uint64_t>, std::string> entries_;  // names of spawned functions
   AccountPoint account_first_, account_previous_, account_latest_;
+  // The last account made: it stays the same until one of its ends is another.
+  struct KnownAccount {
+    uint64_t points = 0;  // points_ when it was made; 0: none was
+    bool since_start = false;
+    Account account;
+  };
+  uint64_t points_ = 1;  // changes with account_first_, _previous_ and _latest_
+  mutable KnownAccount known_account_;
   std::map<std::pair<uint32_t, uint32_t>, History> history_;  // by pid, processor
 };
 

@@ -18,6 +18,12 @@ std::vector<uint64_t> up_to_last(const uint64_t* begin, const uint64_t* end) {
   return {begin, end};
 }
 
+std::vector<uint64_t> buckets_of(const DurationHistogram& histogram) {
+  std::vector<uint64_t> buckets(histogram.end());
+  for (size_t i = 0; i < buckets.size(); ++i) buckets[i] = histogram[i];
+  return buckets;
+}
+
 // A kernel stack without its innermost frames up to schedule(): they are the tracepoint's own, the same in each.
 std::span<const uint64_t> without_tracing(std::span<const uint64_t> stack) {
   for (size_t i = std::min<size_t>(stack.size(), 10); i-- > 0;)
@@ -117,7 +123,7 @@ void ProfileBuilder::add_blocked(const Snapshot& snapshot) {
     sample.max_ns = entry.max_ns;
     sample.variance_ns2 = entry.variance_ns2;
     sample.count_variance = entry.count_variance;
-    sample.histogram = up_to_last(entry.parked.data(), entry.parked.data() + entry.parked.size());
+    sample.histogram = buckets_of(entry.parked);
     profile_.samples.push_back(std::move(sample));
   }
 }
@@ -147,7 +153,7 @@ void ProfileBuilder::add_off_cpu(const Snapshot& snapshot) {
     sample.total_ns = entry.total_ns;
     sample.queued_ns = entry.runnable_ns;
     sample.max_ns = entry.max_ns;
-    sample.histogram = up_to_last(entry.duration.data(), entry.duration.data() + entry.duration.size());
+    sample.histogram = buckets_of(entry.duration);
     profile_.samples.push_back(std::move(sample));
   }
 }

@@ -28,12 +28,6 @@ static_assert(FP_DEPTH_BUCKETS == std::tuple_size_v<decltype(QueueEntry::depth_l
 
 namespace {
 
-uint64_t sum(const Histogram& histogram) {
-  uint64_t total = 0;
-  for (const uint64_t bucket : histogram) total += bucket;
-  return total;
-}
-
 double variance_of(const fp_blocked_value& value) {
   return (static_cast<double>(value.variance_high) * 0x1p32 + static_cast<double>(value.variance_low)) * 0x1p20;
 }
@@ -86,6 +80,7 @@ Result<void> SnapshotReader::read_blocked(Snapshot& snapshot) {
         entry.reason = static_cast<uint8_t>(key.reason);
         entry.stack = key.stack;
         entry.chain = key.chain;
+        Histogram parked{};
         for (int cpu = 0; cpu < cpus; ++cpu) {
           const fp_blocked_value& value = values[cpu];
           entry.parked_ns += value.parked_ns;
@@ -94,10 +89,13 @@ Result<void> SnapshotReader::read_blocked(Snapshot& snapshot) {
           entry.variance_ns2 += variance_of(value);
           entry.count_variance += static_cast<double>(value.count_variance);
           entry.max_ns = std::max<uint64_t>(entry.max_ns, value.max_ns);
-          for (size_t i = 0; i < entry.parked.size(); ++i) entry.parked[i] += value.histogram[i];
+          if (cpus > 1)
+            for (size_t i = 0; i < parked.size(); ++i) parked[i] += value.histogram[i];
         }
-        entry.count = sum(entry.parked);
-        if (entry.events) snapshot.blocked.push_back(entry);
+        if (entry.events == 0) return;
+        entry.parked = cpus > 1 ? DurationHistogram(parked) : DurationHistogram(values->histogram);
+        entry.count = entry.parked.sum();
+        snapshot.blocked.push_back(std::move(entry));
       });
   blocked_ = snapshot.blocked.size();
   return done;
@@ -110,17 +108,19 @@ Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) {
   auto done = read_map<fp_offcpu_key, fp_offcpu_value>(
       skeleton_.maps.offcpu, cpus_, [&](const fp_offcpu_key& key, const fp_offcpu_value* values) {
         OffCpuEntry entry = entry_of(key);
+        Histogram duration{};
         for (int cpu = 0; cpu < cpus_; ++cpu) {
           const fp_offcpu_value& value = values[cpu];
           entry.total_ns += value.total_ns;
           entry.runnable_ns += value.runnable_ns;
           entry.max_ns = std::max<uint64_t>(entry.max_ns, value.max_ns);
-          for (size_t i = 0; i < entry.duration.size(); ++i) entry.duration[i] += value.histogram[i];
+          for (size_t i = 0; i < duration.size(); ++i) duration[i] += value.histogram[i];
         }
-        entry.count = sum(entry.duration);
+        entry.duration = duration;
+        entry.count = entry.duration.sum();
         if (entry.count == 0) return;
         keys.push_back(key);
-        snapshot.off_cpu.push_back(entry);
+        snapshot.off_cpu.push_back(std::move(entry));
       });
   if (!done) return done;
   // Those still off their CPU, up to now: a worker stuck for good shall not be invisible.

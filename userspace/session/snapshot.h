@@ -9,15 +9,12 @@
 #include <unordered_map>
 #include <vector>
 
+#include "session/histogram.h"
 #include "session/session_stacks.h"
 #include "session/waker_chain.h"
 #include "session/worker_time.h"
 
 namespace fiberprof {
-
-inline constexpr int kHistogramBuckets = 44;  // bucket i counts durations in [2^i, 2^(i+1)) ns; the last is open
-
-using Histogram = std::array<uint64_t, kHistogramBuckets>;
 
 // Waits of fibers that have ended, by process, reason, stack and who ended them.
 struct BlockedEntry {
@@ -32,7 +29,7 @@ struct BlockedEntry {
   uint64_t events = 0;     // how many probe hits stand behind `count`
   // Sampled: the squares of the standard errors of parked_ns + queued_ns and of `count`.
   double variance_ns2 = 0, count_variance = 0;
-  Histogram parked{};  // of parked + queued, weighted, in full
+  DurationHistogram parked;  // of parked + queued, weighted, in full
 };
 
 enum class OffCpuCause : uint8_t {
@@ -60,7 +57,7 @@ struct OffCpuEntry {
   uint64_t total_ns = 0;     // the same, up to the time of the snapshot
   uint64_t runnable_ns = 0;  // part of it: woken, or preempted, but not yet on a CPU again
   uint64_t max_ns = 0;
-  Histogram duration{};  // of those that have ended
+  DurationHistogram duration;  // of those that have ended
 };
 
 // Queue depth of one processor, from the monitor's ticks.
