@@ -2,21 +2,16 @@
 // Copies the memory that a process has in use into an image.
 #pragma once
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <cstring>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "deadlock/image.h"
+#include "deadlock/used_pages.h"
 #include "process/target_memory.h"
-#include "support/unique_fd.h"
 
 namespace fiberprof {
 
@@ -24,32 +19,14 @@ namespace fiberprof {
 class Copier {
  public:
   Copier(std::string label, TargetMemory& memory, Image& image, uint64_t limit)
-      : label_(std::move(label)), memory_(memory), image_(image), limit_(limit) {}
+      : label_(std::move(label)), memory_(memory), image_(image), limit_(limit), pages_(label_) {}
 
   // Of a live process, for used().
-  Result<void> open(uint32_t pid) {
-    const std::string path = "/proc/" + std::to_string(pid) + "/pagemap";
-    pagemap_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (pagemap_.get() < 0) return fail(what(), path + ": " + std::strerror(errno));
-    return {};
-  }
+  Result<void> open(uint32_t pid) { return pages_.open(pid); }
 
   // Only pages that are there: reading others would make them.
   Result<void> used(Range range) {
-    entries_.resize(65'536);
-    for (uint64_t at = range.start; at < range.end;) {
-      const size_t count = std::min<size_t>(entries_.size(), (range.end - at) / kPage);
-      const ssize_t got = pread(pagemap_.get(), entries_.data(), count * 8, static_cast<off_t>(at / kPage * 8));
-      if (got <= 0) return fail(what(), "its page map cannot be read");
-      const size_t pages = static_cast<size_t>(got) / 8;
-      for (size_t i = 0; i < pages; ++i) {
-        constexpr uint64_t kPresent = uint64_t{1} << 63, kSwapped = uint64_t{1} << 62, kGuard = uint64_t{1} << 58;
-        if ((entries_[i] & (kPresent | kSwapped)) == 0 || (entries_[i] & kGuard) != 0) continue;
-        add({at + i * kPage, at + (i + 1) * kPage});
-      }
-      at += pages * kPage;
-    }
-    return {};
+    return pages_.in(range, [this](Range there) { add(there); });
   }
   void add(Range range) {
     total_ += range.end - range.start;
@@ -134,8 +111,7 @@ class Copier {
   TargetMemory& memory_;
   Image& image_;
   uint64_t limit_;
-  UniqueFd pagemap_;
-  std::vector<uint64_t> entries_;
+  UsedPages pages_;
   std::vector<Range> ranges_;
   uint64_t total_ = 0;
   bool concurrent_ = false;
