@@ -20,6 +20,20 @@ namespace {
 
 using Causes = std::map<std::string, uint64_t>;
 
+const std::string kTool = FIBERPROF_BUILD_DIR "/bin/fiberprof";
+
+// `command` is fiberprof record, perhaps behind env; its standard error is what the child prints. A semaphore counts
+// before its probe's code is written: only what is fired after the tool has said that it records is surely seen.
+std::unique_ptr<Child> start_recorder(const std::string& command) {
+  auto recorder = std::make_unique<Child>(std::vector<std::string>{"sh", "-c", "exec " + command + " 2>&1 >/dev/null"});
+  for (std::string line = recorder->line(); line.rfind("recording", 0) != 0; line = recorder->line())
+    if (line.empty()) {
+      ADD_FAILURE() << "no recording: " << command;
+      break;
+    }
+  return recorder;
+}
+
 class ForcedTest : public SessionTest {
  protected:
   void SetUp() override {
@@ -115,23 +129,17 @@ TEST_F(ForcedTest, AFullMapOfWorkersIsCounted) {
 }
 
 TEST_F(ForcedTest, TheToolSaysWhatWasLostOnStandardErrorAndInJson) {
-  const std::string scratch = testing::TempDir() + "fiberprof-forced-" + std::to_string(getpid());
-  const std::string file = scratch + ".pb.gz", said = scratch + ".said";
-  const std::string tool = FIBERPROF_BUILD_DIR "/bin/fiberprof";
-  Child recorder({"sh", "-c",
-                  "exec " + tool + " record " + std::to_string(target_->pid()) + " --exact --no-off-cpu -o " + file +
-                      " 2>" + said});
-  while (target_->ask("semaphores").find('1') == std::string::npos || target_->ask("blocked 1 2 10 1 1") == "fired 0")
-    ASSERT_EQ(kill(recorder.pid(), 0), 0);
+  const std::string file = testing::TempDir() + "fiberprof-forced-" + std::to_string(getpid()) + ".pb.gz";
+  const auto recorder =
+      start_recorder(kTool + " record " + std::to_string(target_->pid()) + " --exact --no-off-cpu -o " + file);
   ASSERT_EQ(target_->ask("cut 12"), "fired 12");
-  recorder.kill(SIGINT);
-  EXPECT_EQ(recorder.wait(), 0);
-  EXPECT_THAT(run_command("cat " + said).output, testing::ContainsRegex("stack not readable:? +12"));
-  const auto report = run_command(tool + " report " + file + " --json 2>/dev/null");
+  recorder->kill(SIGINT);
+  EXPECT_THAT(recorder->rest(), testing::ContainsRegex("stack not readable:? +12"));
+  EXPECT_EQ(recorder->wait(), 0);
+  const auto report = run_command(kTool + " report " + file + " --json 2>/dev/null");
   ASSERT_EQ(report.status, 0);
   EXPECT_EQ(nlohmann::json::parse(report.output).at("losses").at("stack not readable"), 12);
   unlink(file.c_str());
-  unlink(said.c_str());
 }
 
 // --- what is different, and no error
@@ -171,17 +179,16 @@ uint64_t now(clockid_t clock) {
 // Only when the recording began is a time of day; whatever is measured is not.
 TEST_F(ForcedTest, StepsOfTheTimeOfDayChangeNoDuration) {
   const std::string file = testing::TempDir() + "fiberprof-clock-" + std::to_string(getpid()) + ".pb.gz";
-  const std::string tool = FIBERPROF_BUILD_DIR "/bin/fiberprof";
   const std::string shim = FIBERPROF_BUILD_DIR "/tests/fixtures/stepping_clock.so";
   const uint64_t began = now(CLOCK_MONOTONIC);
-  Child recorder(
-      {"env", "LD_PRELOAD=" + shim, tool, "record", std::to_string(target_->pid()), "--exact", "-q", "-o", file});
-  while (target_->ask("blocked 1 2 1000 100 1") == "fired 0") ASSERT_EQ(kill(recorder.pid(), 0), 0);
+  const auto recorder = start_recorder("env LD_PRELOAD=" + shim + " " + kTool + " record " +
+                                       std::to_string(target_->pid()) + " --exact -o " + file);
+  ASSERT_EQ(target_->ask("blocked 1 2 1000 100 1"), "fired 1");
   ASSERT_EQ(target_->ask("sleep 2 10"), "ok");
-  recorder.kill(SIGINT);
-  EXPECT_EQ(recorder.wait(), 0);
+  recorder->kill(SIGINT);
+  EXPECT_EQ(recorder->wait(), 0);
   const uint64_t took = now(CLOCK_MONOTONIC) - began;
-  const auto report = run_command(tool + " report " + file + " --json 2>/dev/null");
+  const auto report = run_command(kTool + " report " + file + " --json 2>/dev/null");
   unlink(file.c_str());
   ASSERT_EQ(report.status, 0);
   const auto json = nlohmann::json::parse(report.output);
