@@ -27,7 +27,8 @@ $(B)/tests/programs/%: $(B)/obj/tests/programs/%.o $(B)/lib/libfiberrt.a
 
 $(B)/obj/tests/%.o: tests/%.cpp | $(CONTRACT) $(BPF_SKEL)
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) $(TEST_INC) -DFIBERPROF_BUILD_DIR='"$(abspath $(B))"' -DFIBERPROF_SOURCE_DIR='"$(CURDIR)"' \
+	$(CXX) $(CXXFLAGS) $(TEST_INC) -DFIBERPROF_BUILD_DIR='"$(abspath $(B))"' -DFIBERPROF_PLAIN_DIR='"$(abspath $(PLAIN))"' \
+	    -DFIBERPROF_SOURCE_DIR='"$(CURDIR)"' \
 	    $(DEPFLAGS) -c $< -o $@
 
 # Programs that the deadlock detector is judged by: blocking bugs, and what must never be taken for one.
@@ -68,6 +69,8 @@ tests: all $(TEST_PROGRAMS) $(GOKER_PROGRAMS) $(TEST_BINARIES)
 # their own process is one thread; the model's threads are coroutines that a single one runs, and their memory orders
 # are what the model itself checks; the tool's own code has no threads.
 SANITIZE_OPT := -O1
+# Where the build without sanitizers is.
+PLAIN        ?= $(B)
 # Without the check of an object's type: it makes a pipe to find out whether memory can be read, and takes a good object
 # for a bad one where a test has used up the descriptors.
 ASAN_FLAGS   := -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all
@@ -87,7 +90,8 @@ $(B)/obj/tests/model/%.o: CXXFLAGS += $(if $(findstring address,$(SANITIZE)),--p
 # What tests of the runtime start.
 runtime-programs: $(B)/lib/libfiberrt.a $(B)/lib/libfiberrt.so $(EXAMPLES) $(KVD) $(TEST_PROGRAMS)
 sanitize-asan:
-	+$(MAKE) B=$(B)/asan OPT=$(SANITIZE_OPT) SANITIZE='$(ASAN_FLAGS)' tests
+	+$(MAKE) $(B)/tests/programs/goker $(B)/tests/programs/heaped
+	+$(MAKE) PLAIN=$(B) B=$(B)/asan OPT=$(SANITIZE_OPT) SANITIZE='$(ASAN_FLAGS)' tests
 sanitize-tsan:
 	+$(MAKE) B=$(B)/tsan OPT=$(SANITIZE_OPT) SANITIZE='$(TSAN_FLAGS)' runtime-programs $(TSAN_TESTS)
 # Of all that, what `make test` has time for: random programs over every primitive on several processors.

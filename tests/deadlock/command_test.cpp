@@ -19,7 +19,8 @@ using testing::HasSubstr;
 using testing::Not;
 
 const std::string kFiberprof = FIBERPROF_BUILD_DIR "/bin/fiberprof";
-const std::string kGoker = FIBERPROF_BUILD_DIR "/tests/programs/goker";
+// A sanitizer's allocator is none whose blocks can be told from outside: what something is to be proved of is without.
+const std::string kGoker = FIBERPROF_PLAIN_DIR "/tests/programs/goker";
 
 class Deadlocked : public testing::Test {
  protected:
@@ -124,7 +125,7 @@ TEST_F(Deadlocked, TooMuchMemoryIsInconclusiveAndKeepsWhatIsCertain) {
 
 // Large enough to be forked instead of copied; nothing of that stays behind.
 TEST(DeadlockOfMuchMemory, LeavesNoChild) {
-  fiberprof::test::Child child({FIBERPROF_BUILD_DIR "/tests/programs/heaped", "100", "64"});
+  fiberprof::test::Child child({FIBERPROF_PLAIN_DIR "/tests/programs/heaped", "100", "64"});
   ASSERT_EQ(child.line, "ready");
   const std::string pid = std::to_string(child.pid());
   for (int i = 0; i < 3; ++i) {
