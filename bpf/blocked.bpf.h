@@ -8,13 +8,45 @@
 #include "stacks.bpf.h"
 #include "waker.bpf.h"
 
-static __always_inline struct fp_blocked_value* blocked_entry(const struct fp_blocked_key* key) {
+static __always_inline struct fp_blocked_value* entry_of_cpu(const struct fp_blocked_key* key) {
   struct fp_blocked_value* value = bpf_map_lookup_elem(&blocked, key);
   if (value) return value;
   if (blocked_full) return 0;
   int error = insert(&blocked, key, &no_waits);
   if (error == -E2BIG) blocked_full = 1;
   return bpf_map_lookup_elem(&blocked, key);
+}
+
+/* Its slot may be another by the time it has got one: a key has the slot that it was inserted with. */
+static __always_inline int take_slot(const struct fp_blocked_key* key, u32* number) {
+  if (blocked_full) return 0;
+  int error = (int)bpf_map_pop_elem(&free_slots, number);
+  if (error) {
+    if (error == -ENOENT) blocked_full = 1;
+    return 0;
+  }
+  ADD(slots_taken, 1);
+  struct fp_blocked_slot* slot = bpf_map_lookup_elem(&blocked_slots, number);
+  if (!slot) return 0;
+  slot->key = *key;
+  if (!insert(&slot_of, key, number)) return 1;
+  slot->key = no_key;
+  bpf_map_push_elem(&free_slots, number, 0);
+  const u32* theirs = bpf_map_lookup_elem(&slot_of, key);
+  if (!theirs) return 0;
+  *number = *theirs;
+  return 1;
+}
+
+static __always_inline struct fp_blocked_value* shared_entry(const struct fp_blocked_key* key) {
+  u32 number;
+  const u32* known = bpf_map_lookup_elem(&slot_of, key);
+  if (known)
+    number = *known;
+  else if (!take_slot(key, &number))
+    return 0;
+  struct fp_blocked_slot* slot = bpf_map_lookup_elem(&blocked_slots, &number);
+  return slot ? &slot->value : 0;
 }
 
 /* What one chosen event adds to the variance of the sums over its entry. */
@@ -55,7 +87,7 @@ static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight, int sampl
   key.stack = probe_stack(REG_IP(ctx), REG_FP(ctx));
   if (wakers) key.chain = end_wait(key.tgid, ARG0(ctx), key.reason, parked, queued, ARG5(ctx), weight, key.stack);
   if (!wanted) return 0;
-  struct fp_blocked_value* value = blocked_entry(&key);
+  struct fp_blocked_value* value = sampled ? shared_entry(&key) : entry_of_cpu(&key);
   if (!value) {
     lost(FP_LOST_BLOCKED_FULL, weight);
     return 0;
@@ -77,9 +109,9 @@ static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight, int sampl
   }
   ADD(value->parked_ns, parked * weight);
   ADD(value->queued_ns, queued * weight);
-  ADD(value->events, 1);
   if (sampled) add_variance(value, parked + queued, weight);
   ADD(value->histogram[bucket], weight);
+  ADD(value->events, 1); /* last: by it userspace sees that the others have changed */
   return 0;
 }
 

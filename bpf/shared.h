@@ -72,6 +72,12 @@ struct fp_blocked_value {
   __u64 histogram[FP_BUCKETS];
 };
 
+/* The sampled tier. All zero but in use, or about to be, by userspace's list: free. */
+struct fp_blocked_slot {
+  struct fp_blocked_key key;
+  struct fp_blocked_value value;
+};
+
 /* The length of a wait that was not drawn is known but for where in a tick of the runtime's coarse clock it began: to
  * sqrt(1/6) ms. Which events those are nothing tells, only that no shorter wait is among them. */
 #define FP_COARSE_NS 1200000

@@ -22,6 +22,7 @@ class Earlier {
     static const Entry kNone{};
     const auto key = key_(now);
     if (next_ < entries_.size() && key_(entries_[next_]) == key) return entries_[next_++];
+    if (index_.empty() && next_ == entries_.size()) return kNone;  // each has been found: what comes now is new
     if (index_.empty())
       for (size_t i = 0; i < entries_.size(); ++i) index_.emplace(key_(entries_[i]), i);
     const auto found = index_.find(key);

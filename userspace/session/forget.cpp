@@ -61,12 +61,10 @@ void SnapshotReader::forget(const Snapshot& part) {
   const auto keep = [&](StackId id) { stacks.erase(id); };
   const auto ignore = [](const auto&) {};
   const auto& maps = skeleton_.maps;
-  delete_if<fp_blocked_key>(
-      maps.blocked,
-      [&](const fp_blocked_key& key) {
-        return blocked.count({key.tgid, key.stack}) != 0;
-      },
-      [&](const fp_blocked_key& key) { keep(key.stack); });
+  const auto blocked_is_over = [&](const fp_blocked_key& key) { return blocked.count({key.tgid, key.stack}) != 0; };
+  const auto keep_blocked = [&](const fp_blocked_key& key) { keep(key.stack); };
+  delete_if<fp_blocked_key>(maps.blocked, blocked_is_over, keep_blocked);
+  blocked_.forget(blocked_is_over, keep_blocked);
   delete_if<fp_offcpu_key>(
       maps.offcpu,
       [&](const fp_offcpu_key& key) {
@@ -105,6 +103,7 @@ void SnapshotReader::forget(const Snapshot& part) {
     leaves += bpf_map_delete_elem(bpf_map__fd(maps.leaves), &id) == 0;
   }
   stacks_.erase(stacks);
+  stacks_at_.clear();
   auto& full = *skeleton_.bss;
   __atomic_sub_fetch(&full.leaves_kept, leaves, __ATOMIC_RELAXED);
   full.blocked_full = full.offcpu_full = full.stacks_full = full.leaves_full = full.queues_full = full.queued_full = 0;

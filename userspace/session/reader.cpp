@@ -17,7 +17,6 @@ namespace fiberprof {
 
 static_assert(offsetof(fp_stack, frames) == offsetof(fp_short_stack, frames) &&
               offsetof(fp_stack, kernel) == offsetof(fp_short_stack, kernel));
-static_assert(FP_BUCKETS == kHistogramBuckets);
 static_assert(FP_PREEMPTED == static_cast<int>(OffCpuCause::preempted) &&
               FP_FUTEX == static_cast<int>(OffCpuCause::futex) && FP_POLL == static_cast<int>(OffCpuCause::poll) &&
               FP_SYSCALL == static_cast<int>(OffCpuCause::syscall) &&
@@ -27,10 +26,6 @@ static_assert(FP_DELAY_BUCKETS == std::tuple_size_v<DelayHistogram>);
 static_assert(FP_DEPTH_BUCKETS == std::tuple_size_v<decltype(QueueEntry::depth_log2)>);
 
 namespace {
-
-double variance_of(const fp_blocked_value& value) {
-  return (static_cast<double>(value.variance_high) * 0x1p32 + static_cast<double>(value.variance_low)) * 0x1p20;
-}
 
 OffCpuEntry entry_of(const fp_offcpu_key& key) {
   OffCpuEntry entry;
@@ -61,44 +56,14 @@ Result<Snapshot> SnapshotReader::read() {
   Snapshot snapshot;
   snapshot.time_ns = monotonic_ns();
   snapshot.attached_ns = skeleton_.bss->attached_ns;
-  for (const auto part : {&SnapshotReader::read_blocked, &SnapshotReader::read_off_cpu, &SnapshotReader::read_queues,
-                          &SnapshotReader::read_queued, &SnapshotReader::read_losses})
+  if (auto done = blocked_.read(snapshot); !done) return tl::unexpected(done.error());
+  for (const auto part : {&SnapshotReader::read_off_cpu, &SnapshotReader::read_queues, &SnapshotReader::read_queued,
+                          &SnapshotReader::read_losses})
     if (auto done = (this->*part)(snapshot); !done) return tl::unexpected(done.error());
   if (auto done = read_on_cpu(skeleton_, snapshot); !done) return tl::unexpected(done.error());
   if (auto done = read_chains(skeleton_, snapshot); !done) return tl::unexpected(done.error());
   read_stacks(snapshot);
   return snapshot;
-}
-
-Result<void> SnapshotReader::read_blocked(Snapshot& snapshot) {
-  snapshot.blocked.reserve(blocked_ + blocked_ / 8);
-  const int cpus = bpf_map__type(skeleton_.maps.blocked) == BPF_MAP_TYPE_HASH ? 1 : cpus_;
-  auto done = read_map<fp_blocked_key, fp_blocked_value>(
-      skeleton_.maps.blocked, cpus, [&](const fp_blocked_key& key, const fp_blocked_value* values) {
-        BlockedEntry entry;
-        entry.pid = key.tgid;
-        entry.reason = static_cast<uint8_t>(key.reason);
-        entry.stack = key.stack;
-        entry.chain = key.chain;
-        Histogram parked{};
-        for (int cpu = 0; cpu < cpus; ++cpu) {
-          const fp_blocked_value& value = values[cpu];
-          entry.parked_ns += value.parked_ns;
-          entry.queued_ns += value.queued_ns;
-          entry.events += value.events;
-          entry.variance_ns2 += variance_of(value);
-          entry.count_variance += static_cast<double>(value.count_variance);
-          entry.max_ns = std::max<uint64_t>(entry.max_ns, value.max_ns);
-          if (cpus > 1)
-            for (size_t i = 0; i < parked.size(); ++i) parked[i] += value.histogram[i];
-        }
-        if (entry.events == 0) return;
-        entry.parked = cpus > 1 ? DurationHistogram(parked) : DurationHistogram(values->histogram);
-        entry.count = entry.parked.sum();
-        snapshot.blocked.push_back(std::move(entry));
-      });
-  blocked_ = snapshot.blocked.size();
-  return done;
 }
 
 Result<void> SnapshotReader::read_off_cpu(Snapshot& snapshot) {
@@ -221,7 +186,10 @@ Result<void> SnapshotReader::read_losses(Snapshot& snapshot) {
 
 void SnapshotReader::read_stacks(Snapshot& snapshot) {
   snapshot.stacks = stacks_;
-  for (const BlockedEntry& entry : snapshot.blocked) read_stack(entry.stack);
+  stacks_at_.resize(snapshot.blocked.size());
+  for (size_t place = 0; place < snapshot.blocked.size(); ++place)
+    if (const StackId stack = snapshot.blocked[place].stack; stacks_at_[place] != stack && read_stack(stack))
+      stacks_at_[place] = stack;
   for (const OffCpuEntry& entry : snapshot.off_cpu) {
     read_stack(entry.user_stack);
     read_stack(entry.kernel_stack);
@@ -235,13 +203,14 @@ void SnapshotReader::read_stacks(Snapshot& snapshot) {
       for (const StackId stack : {link.waker_stack, link.user_stack, link.kernel_stack}) read_stack(stack);
 }
 
-void SnapshotReader::read_stack(StackId id) {
-  if (!id || stacks_.find(id)) return;
+bool SnapshotReader::read_stack(StackId id) {
+  if (!id || stacks_.find(id)) return true;
   fp_stack raw{};  // or what a short one has of it
-  if (bpf_map_lookup_elem(bpf_map__fd(stacks_with(id)), &id, &raw) != 0) return;
+  if (bpf_map_lookup_elem(bpf_map__fd(stacks_with(id)), &id, &raw) != 0) return false;
   std::unique_ptr<LeafSnapshot> leaf;
   if (id & FP_KEY_WORKER && !raw.kernel) leaf = read_leaf(id);
   stacks_.add(id, {raw.frames, raw.frames + std::min<uint32_t>(raw.n, FP_MAX_FRAMES)}, std::move(leaf));
+  return true;
 }
 
 const bpf_map* SnapshotReader::stacks_with(StackId id) const {

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <vector>
 
+#include "session/blocked_reader.h"
 #include "session/snapshot.h"
 #include "support/error.h"
 
@@ -15,7 +18,10 @@ namespace fiberprof {
 class SnapshotReader {
  public:
   // `skeleton` is loaded and outlives this object; `cpus`: possible CPUs.
-  SnapshotReader(const fiberprof_bpf& skeleton, int cpus) : skeleton_(skeleton), cpus_(cpus) {}
+  SnapshotReader(const fiberprof_bpf& skeleton, int cpus)
+      : skeleton_(skeleton), cpus_(cpus), blocked_(skeleton, cpus) {}
+  // Before any program is attached.
+  Result<void> open() { return blocked_.open(); }
   Result<Snapshot> read();
   // Removes the entries of `part`, which read() returned, and the stacks that only they have.
   void forget(const Snapshot& part);
@@ -23,21 +29,22 @@ class SnapshotReader {
   void add_worker_map_full() { ++workers_not_added_; }
 
  private:
-  Result<void> read_blocked(Snapshot& snapshot);
   Result<void> read_off_cpu(Snapshot& snapshot);
   Result<void> read_queues(Snapshot& snapshot);
   Result<void> read_queued(Snapshot& snapshot);
   Result<void> read_losses(Snapshot& snapshot);
   void read_stacks(Snapshot& snapshot);
-  void read_stack(StackId id);
+  bool read_stack(StackId id);                   // false: it is not there
   const bpf_map* stacks_with(StackId id) const;  // the map that has it
   std::unique_ptr<LeafSnapshot> read_leaf(StackId id) const;
 
   const fiberprof_bpf& skeleton_;
   int cpus_;
   uint64_t workers_not_added_ = 0;
-  size_t blocked_ = 0, off_cpu_ = 0;  // entries at the last reading
-  SessionStacks stacks_;              // a stack never changes: each is read once
+  BlockedReader blocked_;
+  size_t off_cpu_ = 0;              // entries at the last reading
+  SessionStacks stacks_;            // a stack never changes: each is read once
+  std::vector<StackId> stacks_at_;  // of waits, by their place in the last snapshot: they are known
 };
 
 }  // namespace fiberprof

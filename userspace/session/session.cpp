@@ -113,9 +113,12 @@ Result<void> Session::configure() {
   auto& programs = s.skeleton->progs;
   const bool exact = s.options.tier == Tier::exact;
   const auto size = [](uint32_t wanted, uint32_t otherwise) { return wanted ? wanted : otherwise; };
-  const uint32_t waits = exact ? per_cpu_entries(s.cpus, kMostWaits) : kMostWaits;
-  bool ok = bpf_map__set_max_entries(maps.blocked, size(s.options.max_blocked, waits)) == 0;
-  ok = ok && (exact || bpf_map__set_type(maps.blocked, BPF_MAP_TYPE_HASH) == 0);
+  bool ok = true;
+  if (exact)
+    ok = bpf_map__set_max_entries(maps.blocked, size(s.options.max_blocked, per_cpu_entries(s.cpus, kMostWaits))) == 0;
+  else
+    for (auto* map : {maps.blocked_slots, maps.slot_of, maps.free_slots})
+      ok = ok && bpf_map__set_max_entries(map, size(s.options.max_blocked, kMostWaits)) == 0;
   const uint32_t off_cpu = per_cpu_entries(s.cpus, kMostOffCpu);
   ok = ok && bpf_map__set_max_entries(maps.offcpu, size(s.options.max_off_cpu, off_cpu)) == 0;
   ok = ok && bpf_map__set_max_entries(maps.stacks, size(s.options.max_stacks, kMostWaits)) == 0;
@@ -178,7 +181,7 @@ Result<void> Session::load() {
     if (auto added = add_process(*s.skeleton, process); !added) return added;
   if (auto filled = s.fibers.fill(*s.skeleton); !filled) return filled;
   s.reader = std::make_unique<SnapshotReader>(*s.skeleton, s.cpus);
-  return {};
+  return s.reader->open();
 }
 
 Result<void> Session::State::attach_file(const std::vector<const FiberProcess*>& processes) {
