@@ -88,6 +88,40 @@ TEST_F(SuspiciousBad, DeadlinesThatPileUp) {
   EXPECT_TRUE(stack_has(stacks[0], "app::wait_with_deadline")) << stacks[0];
 }
 
+class SuspiciousSpin : public Suspicious {
+ protected:
+  SuspiciousSpin() : Suspicious("spin") {}
+};
+class SuspiciousPoll : public Suspicious {
+ protected:
+  SuspiciousPoll() : Suspicious("poll") {}
+};
+
+TEST_F(SuspiciousSpin, PollsThatNeverMoveAnything) {
+  const auto places = found("", "spins");
+  ASSERT_EQ(places.size(), 2u) << json(places);
+  for (const json& place : places) {
+    EXPECT_EQ(place["count"], 1);
+    EXPECT_GT(place["polls"], 0);
+    EXPECT_GT(place["polls_in_ns"], 0);
+    EXPECT_GE(place["oldest_ns"], 1'000'000'000);
+    EXPECT_TRUE(
+        stack_has(place, place["examples"][0]["name"] == "spinner" ? "app::spin_on_select" : "app::spin_and_yield"))
+        << place;
+  }
+  EXPECT_NE(places[0]["examples"][0]["name"], places[1]["examples"][0]["name"]);
+  const CommandResult text = tool(command("--suspicious --older 1s"));
+  EXPECT_EQ(text.status, 0);
+  EXPECT_NE(text.output.find("1 fiber spins: "), std::string::npos) << text.output;
+  EXPECT_NE(tool(command("--suspicious --older 1h")).output.find("no proof\n  nothing\n"), std::string::npos);
+}
+
+// Its other half: fibers that poll as often and work.
+TEST_F(SuspiciousPoll, IsNotSuspected) {
+  const auto all = found("", "");
+  EXPECT_TRUE(all.empty()) << json(all);
+}
+
 TEST_F(SuspiciousBad, IsNoVerdict) {
   const CommandResult without = tool(command("--prove"));
   EXPECT_EQ(without.status, 0);

@@ -41,7 +41,13 @@ class Suspect : public testing::Test {
     return info;
   }
   void object(const ObjectInfo& info) { state.objects[info.address].seen = {info, info}; }
-  SuspectLook look() { return {state, stacks, kNow, kOlder, proved}; }
+  SuspectLook look() { return {state, stacks, kNow, kOlder, proved, {}}; }
+
+  static std::vector<size_t> examples(const Suspicion& one) {
+    std::vector<size_t> fibers;
+    for (const Suspicion::Example& example : one.examples) fibers.push_back(example.fiber);
+    return fibers;
+  }
 
   State state;
   std::vector<uint32_t> stacks;
@@ -59,7 +65,7 @@ TEST_F(Suspect, OldWaitsAreGroupedLargestFirst) {
   EXPECT_EQ(found[0].stack, 2u);
   EXPECT_EQ(found[0].reason, FIBERPROF_REASON_MUTEX);
   EXPECT_EQ(found[0].oldest_ns, 5'100u);
-  EXPECT_THAT(found[0].examples, ElementsAre(1, 2));
+  EXPECT_THAT(examples(found[0]), ElementsAre(1, 2));
 }
 
 TEST_F(Suspect, ExamplesAreTheOldest) {
@@ -67,7 +73,7 @@ TEST_F(Suspect, ExamplesAreTheOldest) {
   const auto found = old_waits(look());
   ASSERT_THAT(found, SizeIs(1));
   EXPECT_EQ(found[0].count, 5u);
-  EXPECT_THAT(found[0].examples, ElementsAre(3, 4, 1));
+  EXPECT_THAT(examples(found[0]), ElementsAre(3, 4, 1));
 }
 
 TEST_F(Suspect, WaitsThatMayLastAreNot) {
@@ -120,9 +126,52 @@ TEST_F(Suspect, OutlivingAParent) {
   ASSERT_THAT(found, SizeIs(1));
   EXPECT_EQ(found[0].count, 2u);
   EXPECT_EQ(found[0].site, kSite);
-  EXPECT_THAT(found[0].examples, ElementsAre(1, 0));
+  EXPECT_THAT(examples(found[0]), ElementsAre(1, 0));
   state.torn = 1;
   EXPECT_THAT(outliving(look()), IsEmpty()) << "it may be the one that could not be read";
+}
+
+// A fiber that polls in vain, by what the looks at it found.
+Polling polling(size_t fiber, uint32_t inside, uint32_t outside) {
+  Polling one;
+  one.fiber = fiber;
+  one.since_ns = kOld - fiber;
+  one.at = 0x77;
+  one.stack = 5;
+  one.polls = 1000;
+  one.in_ns = 50;
+  one.inside = inside;
+  one.outside = outside;
+  return one;
+}
+
+TEST(Spin, IsToSpendMostTimeInPollsThatMoveNothing) {
+  EXPECT_TRUE(polling(0, 24, 0).spins());
+  EXPECT_TRUE(polling(0, 13, 12).spins());
+  EXPECT_FALSE(polling(0, 12, 12).spins());
+  EXPECT_FALSE(polling(0, Polling::kLeastInside - 1, 0).spins()) << "too few looks to say";
+  Polling moving = polling(0, 24, 0);
+  moving.moved = true;
+  EXPECT_FALSE(moving.spins());
+  Polling idle = polling(0, 24, 0);
+  idle.polls = 0;
+  EXPECT_FALSE(idle.spins()) << "was in the same poll all the time, or in none";
+}
+
+TEST_F(Suspect, SpinningByPlace) {
+  SuspectLook seen = look();
+  seen.polling = {polling(0, 24, 0), polling(1, 20, 4), polling(2, 1, 23), polling(3, 0, 24)};
+  seen.polling[3].at = 0x88;
+  const auto found = spinning(seen);
+  ASSERT_THAT(found, SizeIs(1));
+  EXPECT_EQ(found[0].kind, SuspicionKind::spins);
+  EXPECT_EQ(found[0].count, 2u);
+  EXPECT_EQ(found[0].checked, 3u);
+  EXPECT_EQ(found[0].polls, 2000u);
+  EXPECT_EQ(found[0].in_ns, 50u);
+  EXPECT_EQ(found[0].stack, 5u);
+  EXPECT_EQ(found[0].oldest_ns, 5'001u);
+  EXPECT_THAT(examples(found[0]), ElementsAre(1, 0));
 }
 
 class Grow : public Suspect {

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// suspicious bad|good MILLISECONDS
+// suspicious bad|good|spin|poll MILLISECONDS
 //
 // Programs in which nobody is deadlocked. The bad one has each kind of thing that looks wrong by age and count, the
-// good one what is nearly the same and fine. Writes "ready" when every wait that is to be old is so many milliseconds
-// old, ends when its standard input does.
+// good one what is nearly the same and fine. "spin" and "poll" are such a pair, too, apart because they keep processors
+// busy: fibers that poll channels for nothing, and fibers that poll while they work. Writes "ready" when every wait
+// that is to be old is so many milliseconds old, ends when its standard input does.
 #include <fiber/all.h>
 
 #include <unistd.h>
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -95,13 +98,83 @@ void start_good() {
   fiber::go([] { request.context().wait(); });
 }
 
+// How many fibers have begun.
+std::atomic<int> begun;
+std::atomic<std::uint64_t> worked;
+
+[[gnu::noinline]] void spin_on_select() {
+  fiber::Channel<int> results;
+  const fiber::Channel<bool> stop;
+  for (++begun;;)
+    fiber::select(fiber::on_receive(replies, [](auto) {}), fiber::on_receive(stop, [](auto) {}),
+                  fiber::on_send(results, 1, [] {}), fiber::otherwise([] {}));
+}
+[[gnu::noinline]] void spin_and_yield() {
+  for (++begun; !replies.try_receive();) fiber::yield();
+}
+
+[[gnu::noinline]] void some_work() {
+  for (int i = 0; i < 2000; ++i) worked.fetch_add(1, std::memory_order_relaxed);
+}
+// A batch: asks after each item whether it is to stop.
+[[gnu::noinline]] void work_and_poll() {
+  const fiber::Channel<bool> stop;
+  bool stopped = false;
+  for (++begun; !stopped;) {
+    some_work();
+    fiber::select(fiber::on_receive(stop, [&](auto) { stopped = true; }), fiber::otherwise([] {}));
+  }
+}
+// The same with items that are short and wait for nobody.
+[[gnu::noinline]] void pass_on_and_poll() {
+  fiber::Channel<std::uint64_t> items(1);
+  fiber::Channel<bool> stop;
+  for (++begun; !stop.try_receive();) {
+    for (int i = 0; i < 10; ++i) {
+      items.send(worked.load(std::memory_order_relaxed) + 1);
+      worked.store(*items.receive(), std::memory_order_relaxed);
+    }
+    fiber::yield();
+  }
+}
+// Asks very often, and every now and then there is something.
+[[gnu::noinline]] void poll_for_little() {
+  fiber::Channel<int> inbox(1);
+  ++begun;
+  for (int i = 0;; ++i) {
+    if (i % 1000 == 0) inbox.send(i);
+    while (inbox.try_receive()) worked.fetch_add(1, std::memory_order_relaxed);
+    fiber::yield();
+  }
+}
+
+int start_spinning() {
+  fiber::go({.name = "spinner"}, [] { spin_on_select(); });
+  fiber::go({.name = "yielder"}, [] { spin_and_yield(); });
+  return 2;
+}
+
+int start_polling() {
+  fiber::go([] { work_and_poll(); });
+  fiber::go([] { pass_on_and_poll(); });
+  fiber::go([] { poll_for_little(); });
+  return 3;
+}
+
+int start(const char* how) {
+  if (std::strcmp(how, "spin") == 0) return start_spinning();
+  if (std::strcmp(how, "poll") == 0) return start_polling();
+  std::strcmp(how, "bad") == 0 ? start_bad() : start_good();
+  return 0;
+}
+
 }  // namespace app
 
 int main(int count, char** arguments) {
   if (count != 3) return 2;
   const std::chrono::milliseconds time(std::atoi(arguments[2]));
   fiber::run(fiber::Options{.processors = 2}, [&] {
-    std::strcmp(arguments[1], "bad") == 0 ? app::start_bad() : app::start_good();
+    for (const int all = app::start(arguments[1]); app::begun != all;) fiber::sleep_for(std::chrono::milliseconds(1));
     fiber::sleep_for(time);
     if (write(STDOUT_FILENO, "ready\n", 6) != 6) return;
     fiber::blocking([] {

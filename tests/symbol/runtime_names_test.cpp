@@ -80,5 +80,31 @@ TEST(Folding, LeavesOtherStacksAlone) {
               ElementsAre("epoll_wait", "fiber::detail::worker()", "start_thread", "clone3"));
 }
 
+TEST(RuntimeNames, WhatMovesValues) {
+  EXPECT_TRUE(moves_values("fiber::detail::channel_send(fiber::detail::ChannelCore*, void*)"));
+  EXPECT_TRUE(
+      moves_values("fiber::detail::select_arms(fiber::detail::SelectArm const*, unsigned long, fiber::Limit const&)"));
+  EXPECT_FALSE(moves_values("fiber::detail::channel_try_receive(fiber::detail::ChannelCore*, void*)"));
+  EXPECT_FALSE(moves_values("fiber::detail::poll_arms(fiber::detail::SelectArm const*, unsigned long)"));
+  EXPECT_TRUE(is_yield("fiber::yield()"));
+  EXPECT_FALSE(is_yield("app::yield()"));
+}
+
+TEST(RuntimeNames, TheProgramsOwnFrames) {
+  const auto own = [](const char* function, const char* binary = "/usr/bin/app", bool runtime = false) {
+    Frame frame;
+    frame.function = function;
+    frame.binary = binary;
+    frame.runtime = runtime;
+    return is_program_frame(frame);
+  };
+  EXPECT_TRUE(own("app::work()"));
+  EXPECT_TRUE(own("main::{lambda(int)#1}::operator()(int) const"));
+  EXPECT_FALSE(own("std::optional<app::Job>::has_value() const"));
+  EXPECT_FALSE(own("fiber::yield()", "/usr/bin/app", true));
+  EXPECT_FALSE(own("syscall", "/lib/x86_64-linux-gnu/libc.so.6"));
+  EXPECT_FALSE(own("app+0x3561"));
+}
+
 }  // namespace
 }  // namespace fiberprof

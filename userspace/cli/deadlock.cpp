@@ -166,9 +166,12 @@ void add_deadlock(CLI::App& app, std::function<int()>& action) {
   command->add_flag("--prove", options->prove,
                     "Also search the program's memory for whoever could still end a wait. Stops it for milliseconds to "
                     "copy what it has in use, and searches while it goes on.");
-  command->add_flag("--suspicious", options->suspicious,
-                    "Also what looks wrong by age and count and may be right: old waits, cancelled contexts that are "
-                    "not heeded, fibers that outlive their parent; with -d or --watch also what grows without end.");
+  command->add_flag(
+      "--suspicious", options->suspicious,
+      "Also what looks wrong by age and count and may be right: old waits, cancelled contexts that are "
+      "not heeded, fibers that outlive their parent, and fibers that spin: a thread that runs one which polls "
+      "channels in vain is stopped some twenty times for microseconds, to see whether it does anything "
+      "else. With -d or --watch also what grows without end.");
   add_duration(*command, "--older", options->older_ns, "With --suspicious: what counts as old. Default 1m.");
   add_count(*command, "--memory", options->memory_mib,
             "With --prove: how many MiB may be copied; more is inconclusive. Default 4096.");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "cli/suspicious.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "cli/top_loop.h"
@@ -8,11 +9,26 @@
 #include "symbol/runtime_names.h"
 
 namespace fiberprof {
+namespace {
+
+CodeKind code_kind(const std::vector<Frame>& frames) {
+  const auto any = [&](auto is) {
+    return std::ranges::any_of(frames, [&](const Frame& frame) { return is(frame.function); });
+  };
+  if (any(moves_values)) return CodeKind::moves;
+  if (any(is_yield)) return CodeKind::yields;
+  return std::ranges::any_of(frames, is_program_frame) ? CodeKind::program : CodeKind::library;
+}
+
+}  // namespace
 
 SuspicionReport::SuspicionReport(DumpSource& source, bool all_frames, uint64_t older_ns)
     : source_(source),
       looks_(*source.symbols, all_frames),
-      suspects_(*source.view, older_ns, [this](std::span<const uint64_t> frames) { return looks_.number(frames); }) {
+      suspects_(
+          *source.view, source.core ? 0 : source.process.pid, older_ns,
+          [this](std::span<const uint64_t> frames) { return looks_.number(frames); },
+          [&source](uint64_t code) { return code_kind(source.symbols->resolve(code, true)); }) {
   names_.stack = [this](uint32_t stack) -> const std::vector<Frame>& { return looks_.at(stack); };
   names_.site = [this](uint64_t code) -> const Frame& { return own_frame(source_.symbols->resolve(code, true)); };
 }

@@ -67,10 +67,14 @@ bool read_registers(StoppedThread& thread) {
   std::memcpy(&regs, general.data(), std::min(general.size(), sizeof regs));
 #if defined(__x86_64__)
   thread.sp = regs.rsp;
+  thread.pc = regs.rip;
+  thread.frame_pointer = regs.rbp;
   thread.thread_pointer = regs.fs_base;
   if (!read_set(thread.tid, NT_X86_XSTATE, extended, 1 << 14)) return false;
 #elif defined(__aarch64__)
   thread.sp = regs.sp;
+  thread.pc = regs.pc;
+  thread.frame_pointer = regs.regs[29];
   std::vector<char> tls;
   if (!read_set(thread.tid, NT_ARM_TLS, tls, 8)) return false;
   std::memcpy(&thread.thread_pointer, tls.data(), std::min<size_t>(tls.size(), 8));
@@ -83,9 +87,9 @@ bool read_registers(StoppedThread& thread) {
 
 }  // namespace
 
-Result<bool> Freeze::seize(uint32_t pid) {
+Result<bool> Freeze::seize(uint32_t pid, const std::vector<uint32_t>& tids) {
   std::vector<uint32_t> fresh;
-  for (const uint32_t tid : thread_ids(pid)) {
+  for (const uint32_t tid : tids) {
     if (std::any_of(threads_.begin(), threads_.end(), [&](const StoppedThread& known) { return known.tid == tid; }))
       continue;
     if (ptrace(PTRACE_SEIZE, tid, nullptr, nullptr) != 0) {
@@ -94,7 +98,7 @@ Result<bool> Freeze::seize(uint32_t pid) {
       return fail("cannot stop process " + std::to_string(pid), std::strerror(error),
                   error == EPERM ? "a debugger may be attached to it; else: " + permission_hint() : "");
     }
-    threads_.push_back({tid, 0, 0, 0, false, {}, {}});
+    threads_.emplace_back().tid = tid;
     fresh.push_back(tid);
     if (since_ns_ == 0) since_ns_ = monotonic_ns();
     ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr);
@@ -120,13 +124,27 @@ Result<void> Freeze::stop(uint32_t pid) {
   release();
   stopped_ns_ = 0;
   for (;;) {
-    const auto more = seize(pid);
+    const auto more = seize(pid, thread_ids(pid));
     if (!more) {
       release();
       return tl::unexpected(more.error());
     }
     if (!*more) break;
   }
+  return read_all(pid);
+}
+
+Result<void> Freeze::stop_thread(uint32_t pid, uint32_t tid) {
+  release();
+  stopped_ns_ = 0;
+  if (const auto stopped = seize(pid, {tid}); !stopped) {
+    release();
+    return tl::unexpected(stopped.error());
+  }
+  return read_all(pid);
+}
+
+Result<void> Freeze::read_all(uint32_t pid) {
   for (StoppedThread& thread : threads_)
     if (!read_registers(thread)) {
       const uint32_t tid = thread.tid;

@@ -13,7 +13,7 @@ namespace fiberprof {
 
 struct StoppedThread {
   uint32_t tid = 0;  // as this process sees it
-  uint64_t sp = 0, thread_pointer = 0;
+  uint64_t sp = 0, pc = 0, frame_pointer = 0, thread_pointer = 0;
   int signal = 0;                      // that is delivered to it when it goes on
   bool group_stopped = false;          // it was stopped by a signal before
   std::vector<char> registers;         // general ones: bytes to search
@@ -31,13 +31,17 @@ class Freeze {
   // Stops every thread, those that are started meanwhile, too. Errors: gone, no permission, traced by somebody else
   // (a debugger), threads that do not stop within a second (in the kernel, uninterruptibly). Nothing is stopped then.
   Result<void> stop(uint32_t pid);
+  // Only that one, of the threads of `pid`.
+  Result<void> stop_thread(uint32_t pid, uint32_t tid);
   const std::vector<StoppedThread>& threads() const { return threads_; }
   void release();
   // How long it stood still, from the first thread's stop to the last one's going on. After release().
   uint64_t stopped_ns() const { return stopped_ns_; }
 
  private:
-  Result<bool> seize(uint32_t pid);  // whether there were threads not yet stopped
+  // Whether there were threads among them not yet stopped.
+  Result<bool> seize(uint32_t pid, const std::vector<uint32_t>& tids);
+  Result<void> read_all(uint32_t pid);
   std::vector<StoppedThread> threads_;
   uint64_t since_ns_ = 0, stopped_ns_ = 0;
 };

@@ -21,7 +21,7 @@ constexpr int kDeepest = 64;  // contexts above one another
 }  // namespace
 
 SuspectLook Suspects::read(const State& state, uint64_t now_ns) {
-  SuspectLook look{state, std::vector<uint32_t>(state.fibers.size()), now_ns, older_ns_, {}};
+  SuspectLook look{state, std::vector<uint32_t>(state.fibers.size()), now_ns, older_ns_, {}, {}};
   StackReader reader(view_);
   std::vector<FiberInfo> batch;
   std::vector<size_t> which;
@@ -54,12 +54,16 @@ void Suspects::glance(const State& state, uint64_t now_ns) { (void)read(state, n
 Suspicions Suspects::look(const State& state, uint64_t now_ns, const std::vector<size_t>& proved) {
   SuspectLook look = read(state, now_ns);
   look.proved = proved;
+  look.polling = polls_.look(state, now_ns, older_ns_);
+  for (Polling& one : look.polling)
+    if (!one.frames.empty()) one.stack = number_(one.frames);
   Suspicions all;
   all.older_ns = older_ns_;
   all.looks = looks_;
   const auto add = [&](std::vector<Suspicion> found) {
     for (Suspicion& one : found) all.found.push_back(std::move(one));
   };
+  add(spinning(look));
   add(ignoring(look));
   add(growth_.found(look));
   add(outliving(look));
@@ -87,7 +91,7 @@ std::vector<Suspicion> Suspects::ignoring(const SuspectLook& look) {
       if (left == 0) break;
       --left;
       ++group.checked;
-      if (ignores_cancel(look.state.fibers[i].info, look.now_ns)) group.add(look.state, i, look.age(i));
+      if (ignores_cancel(look.state.fibers[i].info, look.now_ns)) group.add(i, look.age(i));
     }
     if (group.count != 0) found.push_back(std::move(group));
   }

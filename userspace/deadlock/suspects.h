@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "deadlock/polling.h"
 #include "deadlock/suspicious.h"
 #include "dump/stack_table.h"
 #include "process/objects.h"
@@ -23,9 +24,9 @@ class Suspects {
  public:
   // Numbers stacks so that those that are to be one have one number, not 0.
   using NumberStack = std::function<uint32_t(std::span<const uint64_t>)>;
-  // `view` must outlive it.
-  Suspects(RegistryView& view, uint64_t older_ns, NumberStack number)
-      : view_(view), older_ns_(older_ns), number_(std::move(number)) {}
+  // `view` must outlive it. `pid` 0: of a core file.
+  Suspects(RegistryView& view, uint32_t pid, uint64_t older_ns, NumberStack number, CodeKindOf kind_of)
+      : view_(view), older_ns_(older_ns), number_(std::move(number)), polls_(view, pid, std::move(kind_of)) {}
 
   // For what grows only.
   void glance(const State& state, uint64_t now_ns);
@@ -43,6 +44,7 @@ class Suspects {
   RegistryView& view_;
   uint64_t older_ns_;
   NumberStack number_;
+  PollLooks polls_;
   StackTable raw_;
   std::vector<uint32_t> numbers_;  // by number in raw_; 0: none yet
   Growth growth_;

@@ -88,17 +88,32 @@ constexpr SuspicionKind kGrowing[] = {SuspicionKind::grows, SuspicionKind::deadl
 
 }  // namespace
 
-void Suspicion::add(const State& state, size_t fiber, uint64_t age_ns) {
+void Suspicion::add(size_t fiber, uint64_t age_ns) {
   ++count;
   oldest_ns = std::max(oldest_ns, age_ns);
-  const auto since = [&](size_t which) { return state.fibers[which].info.since_ns; };
-  const auto place = std::ranges::upper_bound(examples, since(fiber), {}, since);
+  const auto place = std::ranges::upper_bound(examples, age_ns, std::greater<>(), &Example::age_ns);
   if (place == examples.end() && examples.size() == kExamples) return;
-  examples.insert(place, fiber);
+  examples.insert(place, {fiber, age_ns});
   if (examples.size() > kExamples) examples.pop_back();
 }
 
 bool SuspectLook::old(size_t fiber) const { return parked(state.fibers[fiber].info) && age(fiber) >= older_ns; }
+
+std::vector<Suspicion> spinning(const SuspectLook& look) {
+  std::map<uint64_t, Suspicion> places;
+  for (const Polling& polling : look.polling) {
+    Suspicion& place = places[polling.at];
+    ++place.checked;
+    if (!polling.spins()) continue;
+    place.kind = SuspicionKind::spins;
+    if (place.stack == 0) place.stack = polling.stack;
+    place.polls += polling.polls;
+    place.in_ns = std::max(place.in_ns, polling.in_ns);
+    place.add(polling.fiber, look.now_ns - std::min(look.now_ns, polling.since_ns));
+  }
+  std::erase_if(places, [](const auto& place) { return place.second.count == 0; });
+  return largest_first(std::move(places));
+}
 
 std::vector<Suspicion> old_waits(const SuspectLook& look) {
   std::map<std::pair<uint32_t, uint8_t>, Suspicion> groups;
@@ -107,7 +122,7 @@ std::vector<Suspicion> old_waits(const SuspectLook& look) {
     Suspicion& group = groups[{look.stacks[i], fiber.reason}];
     group.stack = look.stacks[i];
     group.reason = fiber.reason;
-    group.add(look.state, i, look.age(i));
+    group.add(i, look.age(i));
   }
   return largest_first(std::move(groups));
 }
@@ -121,7 +136,7 @@ std::vector<Suspicion> outliving(const SuspectLook& look) {
     Suspicion& site = sites[fiber.creator_pc];
     site.kind = SuspicionKind::outlives_parent;
     site.site = fiber.creator_pc;
-    site.add(look.state, i, look.age(i));
+    site.add(i, look.age(i));
   }
   return largest_first(std::move(sites));
 }
@@ -172,13 +187,15 @@ std::vector<Suspicion> Growth::risen(const SuspectLook& look, SuspicionKind kind
       group->second.stack = look.stacks[i];
       group->second.reason = fiber.reason;
     }
-    group->second.add(look.state, i, look.age(i));
+    group->second.add(i, look.age(i));
   }
   return largest_first(std::move(groups));
 }
 
 const char* suspicion_text(SuspicionKind kind) {
   switch (kind) {
+    case SuspicionKind::spins:
+      return "spins";
     case SuspicionKind::old_wait:
       return "old wait";
     case SuspicionKind::ignores_cancel:

@@ -20,13 +20,6 @@ using Json = nlohmann::ordered_json;
 constexpr size_t kFrames = 12;  // of a stack in text
 constexpr size_t kOfKind = 10;  // findings in text
 
-uint64_t age(const State& state, size_t fiber, const Suspicion& suspicion) {
-  // Measured back from the oldest, whose age is known: `examples` begins with it.
-  const uint64_t oldest = state.fibers[suspicion.examples.front()].info.since_ns;
-  const uint64_t later = state.fibers[fiber].info.since_ns - oldest;
-  return later < suspicion.oldest_ns ? suspicion.oldest_ns - later : 0;
-}
-
 std::string counts(const std::vector<uint64_t>& seen) {
   std::string text;
   for (const uint64_t count : seen) text += (text.empty() ? "" : " → ") + std::to_string(count);
@@ -38,6 +31,9 @@ std::string headline(const Suspicion& one, const Suspicions& all) {
   const std::string fibers = std::to_string(one.count) + (single ? " fiber" : " fibers");
   const std::string longer = " for longer than " + format_duration(all.older_ns);
   switch (one.kind) {
+    case SuspicionKind::spins:
+      return fibers + (single ? " spins" : " spin") + ": " + std::to_string(one.polls) + " polls moved nothing in " +
+             format_duration(one.in_ns) + ", nor did any" + longer;
     case SuspicionKind::old_wait:
       return fibers + (single ? " waits (" : " wait (") + reason_name(one.reason) + ")" + longer;
     case SuspicionKind::ignores_cancel:
@@ -55,10 +51,10 @@ std::string headline(const Suspicion& one, const Suspicions& all) {
   return "";
 }
 
-std::string example(const State& state, size_t fiber, const Suspicion& suspicion) {
-  const FiberInfo& info = state.fibers[fiber].info;
+std::string example(const State& state, const Suspicion::Example& example) {
+  const FiberInfo& info = state.fibers[example.fiber].info;
   return "fiber " + std::to_string(info.id) + (info.name.empty() ? "" : " \"" + sanitize(info.name) + "\"") + " " +
-         format_duration(age(state, fiber, suspicion));
+         format_duration(example.age_ns);
 }
 
 }  // namespace
@@ -71,8 +67,7 @@ std::string suspicious_text(const Suspicions& suspicions, const State& state, co
   for (const Suspicion& one : suspicions.found) {
     if (++shown[one.kind] > kOfKind) continue;
     text += "\n  " + headline(one, suspicions) + "\n    " + style.dim(one.count > 1 ? "oldest: " : "");
-    for (size_t i = 0; i < one.examples.size(); ++i)
-      text += (i == 0 ? "" : ", ") + example(state, one.examples[i], one);
+    for (size_t i = 0; i < one.examples.size(); ++i) text += (i == 0 ? "" : ", ") + example(state, one.examples[i]);
     text += "\n";
     if (one.site != 0) text += "    spawned at " + place_text(names.site(one.site)) + "\n";
     if (one.stack == 0) continue;
@@ -99,14 +94,14 @@ Json suspicious_json(const Suspicions& suspicions, const State& state, const Sus
     one["count"] = suspicion.count;
     one["oldest_ns"] = suspicion.oldest_ns;
     if (suspicion.checked != 0) one["looked_into"] = suspicion.checked;
+    if (suspicion.in_ns != 0) one["polls"] = suspicion.polls, one["polls_in_ns"] = suspicion.in_ns;
     if (!suspicion.seen.empty()) one["seen"] = suspicion.seen;
     if (suspicion.reason != 0) one["reason"] = reason_name(suspicion.reason);
     if (suspicion.site != 0) one["spawned_at"] = frame_json(names.site(suspicion.site));
     one["examples"] = Json::array();
-    for (const size_t fiber : suspicion.examples) {
-      const FiberInfo& info = state.fibers[fiber].info;
-      one["examples"].push_back(
-          {{"id", info.id}, {"name", sanitize(info.name)}, {"age_ns", age(state, fiber, suspicion)}});
+    for (const Suspicion::Example& example : suspicion.examples) {
+      const FiberInfo& info = state.fibers[example.fiber].info;
+      one["examples"].push_back({{"id", info.id}, {"name", sanitize(info.name)}, {"age_ns", example.age_ns}});
     }
     if (suspicion.stack != 0) {
       one["stack"] = Json::array();

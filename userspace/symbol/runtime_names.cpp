@@ -32,6 +32,15 @@ constexpr std::string_view kGlue[] = {
     "std::__1::function<",
 };
 
+constexpr std::string_view kStandard[] = {"std::", "__gnu_cxx::"};
+constexpr std::string_view kSystem[] = {"libc.so", "libc-2.", "ld-linux", "libpthread", "libm.so", "[vdso]"};
+
+constexpr std::string_view kMoves[] = {
+    "fiber::detail::channel_send",    "fiber::detail::channel_send_limited",
+    "fiber::detail::channel_receive", "fiber::detail::channel_receive_limited",
+    "fiber::detail::select_arms",
+};
+
 // Standard guards over the runtime's locks. Between the lock and the program they say nothing.
 constexpr std::string_view kGuards[] = {
     "std::lock_guard<fiber::",
@@ -52,6 +61,19 @@ bool is_runtime_function(std::string_view demangled) { return begins_with_any(qu
 
 bool is_worker_loop(std::string_view demangled) {
   return qualified_name(demangled) == "fiber::detail::Scheduler::worker_main";
+}
+
+bool is_yield(std::string_view demangled) { return qualified_name(demangled) == "fiber::yield"; }
+
+bool moves_values(std::string_view demangled) {
+  return std::ranges::find(kMoves, qualified_name(demangled)) != std::end(kMoves);
+}
+
+bool is_program_frame(const Frame& frame) {
+  const std::string_view binary(frame.binary);
+  const std::string_view file = binary.substr(binary.rfind('/') + 1);
+  return !frame.runtime && !begins_with_any(qualified_name(frame.function), kStandard) &&
+         !begins_with_any(file, kSystem) && frame.function.find("+0x") == std::string::npos;
 }
 
 std::string_view runtime_event(std::string_view demangled) {

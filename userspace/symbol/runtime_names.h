@@ -16,6 +16,16 @@ bool is_runtime_function(std::string_view demangled);
 // The loop of a worker thread, on the thread's own stack. A worker is in it with a fiber only on the way to or from it.
 bool is_worker_loop(std::string_view demangled);
 
+// By which a fiber lets others run, and does nothing else.
+bool is_yield(std::string_view demangled);
+
+// The operations on channels by which values move, apart from those that only try to.
+bool moves_values(std::string_view demangled);
+
+// Not of the runtime, the standard library (templates of it over the program's types) or the system's, nor a stub
+// without a name.
+bool is_program_frame(const Frame& frame);
+
 // "timer" or "network" for the function of the runtime that ends waits because of that, else empty.
 std::string_view runtime_event(std::string_view demangled);
 
