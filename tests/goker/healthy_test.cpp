@@ -54,14 +54,15 @@ int check_no_report(pid_t pid, const Program& program) {
   return verdicts;
 }
 
-void run(Program program) {
-  std::string option = "--seconds", seconds = "0.5";
+// Returns how many verdicts there were while it ran for about so long.
+int run_for(Program program, std::string seconds) {
+  std::string option = "--seconds";
   char* arguments[] = {kHealthy.data(), program.name.data(), option.data(), seconds.data(), nullptr};
   pid_t pid = -1;
   posix_spawn_file_actions_t quiet;
   posix_spawn_file_actions_init(&quiet);
   posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0);
-  ASSERT_EQ(posix_spawn(&pid, kHealthy.c_str(), &quiet, nullptr, arguments, environ), 0);
+  EXPECT_EQ(posix_spawn(&pid, kHealthy.c_str(), &quiet, nullptr, arguments, environ), 0);
   posix_spawn_file_actions_destroy(&quiet);
   int status = 0;
   const auto give_up = std::chrono::steady_clock::now() + 30s;
@@ -70,13 +71,22 @@ void run(Program program) {
     if (std::chrono::steady_clock::now() > give_up) {
       kill(pid, SIGKILL);
       waitpid(pid, &status, 0);
-      FAIL() << program.name << " does not end";
+      ADD_FAILURE() << program.name << " does not end";
+      return verdicts;
     }
     verdicts += check_no_report(pid, program);
     std::this_thread::sleep_for(10ms);
   }
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << program.name << ": " << status;
-  EXPECT_GT(verdicts, 0) << program.name;
+  return verdicts;
+}
+
+// On a machine with much else to do nothing may have been looked at in half a second.
+void run(const Program& program) {
+  int verdicts = 0;
+  for (const char* seconds : {"0.5", "2", "8"})
+    if ((verdicts = run_for(program, seconds)) > 0) break;
+  EXPECT_GT(verdicts, 0) << program.name << ": no verdict";
 }
 
 TEST(HealthyList, HasTheFifteenAndTheLoopingKernel) {

@@ -159,8 +159,7 @@ class DumpJson {
       case FIBERPROF_OBJECT_CONTEXT:
         out["cancelled"] = info.count != 0;
         out["sources"] = info.sources;
-        if (info.deadline_ns != INT64_MAX)
-          out["deadline_in_ns"] = info.deadline_ns - static_cast<int64_t>(dump_.now_ns);
+        if (info.deadline_ns != INT64_MAX) out["deadline_in_ns"] = from_now(static_cast<uint64_t>(info.deadline_ns));
         break;
       default:
         out["count"] = info.count;
@@ -174,6 +173,9 @@ class DumpJson {
     return out;
   }
 
+  // Below 0: past. Of times that are none, as hostile memory has them, any number.
+  int64_t from_now(uint64_t time_ns) const { return static_cast<int64_t>(time_ns - dump_.now_ns); }
+
   ordered_json fiber_json(const DumpFiber& fiber) const {
     const FiberInfo& info = fiber.info;
     ordered_json out = {{"id", info.id}};
@@ -182,8 +184,7 @@ class DumpJson {
     out["age_ns"] = fiber.age_ns;
     if (info.state == FIBERPROF_FIBER_PARKED) {
       out["reason"] = reason_name(info.reason);
-      if (info.deadline_ns != 0)
-        out["deadline_in_ns"] = static_cast<int64_t>(info.deadline_ns) - static_cast<int64_t>(dump_.now_ns);
+      if (info.deadline_ns != 0) out["deadline_in_ns"] = from_now(info.deadline_ns);
       if (info.context != 0) out["context"] = hex_text(info.context);
       waits_json(fiber, out);
     }
