@@ -15,8 +15,10 @@
 #include "deadlock/detect.h"
 #include "dump/source.h"
 #include "render/deadlock_view.h"
+#include "render/stack_view.h"
 #include "support/duration.h"
 #include "support/text.h"
+#include "symbol/runtime_names.h"
 
 namespace fiberprof {
 namespace {
@@ -47,9 +49,10 @@ class Deadlock {
       return source_.symbols->stack(source_.view->stack(fiber), !options_.all_frames, true);
     };
     names_.place = [this](uint64_t code) {
-      const Frame& frame = source_.symbols->resolve(code, true).front();
+      const Frame& frame = own_frame(source_.symbols->resolve(code, true));
       const std::string where = frame.file.substr(frame.file.rfind('/') + 1);
-      return sanitize(frame.function + (where.empty() ? "" : " " + where + ":" + std::to_string(frame.line)));
+      return display_name(frame.function) +
+             (where.empty() ? "" : " " + sanitize(where) + ":" + std::to_string(frame.line));
     };
     if (options.suspicious) suspicions_.emplace(source, options.all_frames, options.older_ns);
   }

@@ -62,9 +62,12 @@ Result<Detection> prove(const Image& image, RegistryView& frozen, const State* b
   IdentityEvidence identity;
   const std::vector<size_t> certain = Solver(detection.state, identity).dead();
   const Heap heap(image);
-  ReachEvidence reach(detection.state, image, heap, frozen.layout());
+  const Landmarks marks(detection.state, image, heap, frozen.layout());
+  ReachEvidence reach(detection.state, marks);
   Solver solver(detection.state, reach);
-  detection.verdict = explain(detection.state, solver, solver.dead(), Grade::proved);
+  const std::vector<size_t> dead = solver.dead();
+  detection.verdict = explain(detection.state, solver, dead, Grade::proved,
+                              HoldingSearch(detection.state, marks, dead, reach.entered()).find());
   detection.searched = reach.searched();
   for (DeadlockCause& cause : detection.verdict.causes)
     if (std::all_of(cause.fibers.begin(), cause.fibers.end(),

@@ -224,6 +224,7 @@ std::vector<Enabler> Solver::enablers(size_t index) const {
     if (const uint64_t owner = found->seen[1]->owner; owner != 0) {
       add(owner, wait.resource);
     } else if (wait.reason == FIBERPROF_REASON_RWLOCK_WRITE) {
+      if (found->readers_settled && found->orphaned > 0) continue;  // whatever the others do
       for (const uint64_t reader : holders(wait.resource)) add(reader, wait.resource);
     } else if (wait.reason == FIBERPROF_REASON_RWLOCK_READ) {
       for (const uint64_t id : found->queue) {

@@ -15,8 +15,8 @@
 
 namespace fiberprof {
 
-// What those who live may do to an object.
-enum class Right : uint8_t { send = 1, receive = 2, cancel = 4, touch = 8 };  // touch: reach it at all
+// What somebody may do to an object. touch: reach it at all; token: be one of those a wait group waits for.
+enum class Right : uint8_t { send = 1, receive = 2, cancel = 4, touch = 8, token = 16 };
 
 // Says what those who live can reach. Everything it says may only grow.
 class Evidence {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "deadlock/holdings.h"
 #include "deadlock/solver.h"
 #include "deadlock/state.h"
 
@@ -20,7 +21,7 @@ enum class Grade : uint8_t {
 
 enum class DeadlockKind : uint8_t {
   cycle,   // each waits for the next
-  self,    // one fiber waits for itself
+  self,    // one fiber waits for what only it could do
   orphan,  // a lock whose holder has ended
   leak,    // nothing that could end the wait is left
 };
@@ -35,14 +36,18 @@ struct DeadlockCause {
 };
 
 struct Verdict {
-  std::vector<DeadlockCause> causes;  // those that block most fibers first
-  std::vector<size_t> dead;           // all of them, ascending
-  std::vector<Enabler> waits;         // for fibers[dead[i]]: whom it waits for, the first of them
-  bool global = false;                // no fiber of the program will run again
+  std::vector<DeadlockCause> causes;         // those that block most fibers first
+  std::vector<size_t> dead;                  // all of them, ascending
+  std::vector<std::vector<Enabler>> owners;  // for fibers[dead[i]]: whom it waits for by identity
+  Holdings holdings;                         // and by what they hold; of a proof
+  bool global = false;                       // no fiber of the program will run again
 };
 
 // `grade` is that of every cause. `dead` and the enablers are those of `solver`, whose dead() was called.
-Verdict explain(const State& state, const Solver& solver, const std::vector<size_t>& dead, Grade grade);
+// A fiber waits for whoever could end its wait: by identity, and by what is held of the `holdings`. The causes are what
+// that graph ends in: those from whom it leads to nobody else.
+Verdict explain(const State& state, const Solver& solver, const std::vector<size_t>& dead, Grade grade,
+                Holdings holdings = {});
 
 // "2 fibers wait for each other in a cycle".
 std::string headline(const DeadlockCause& cause);

@@ -4,9 +4,11 @@
 #include <fiberprof/registry.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
+#include "render/deadlock_phrases.h"
 #include "render/stack_view.h"
 #include "session/names.h"
 #include "support/duration.h"
@@ -21,111 +23,21 @@ constexpr size_t kFrames = 12;        // of a stack in text
 constexpr size_t kBehind = 10;        // fibers blocked behind a cause that are named
 constexpr size_t kParticipants = 50;  // fibers of one cause that are shown with their stacks
 
-std::string hex_address(uint64_t address) {
-  char text[24];
-  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(address));
-  return text;
-}
-
-const ObjectInfo* object_at(const State& state, uint64_t address) {
-  const auto found = state.objects.find(address);
-  return found == state.objects.end() || !found->second.seen[1] ? nullptr : &*found->second.seen[1];
-}
-
-std::string fiber_label(const State& state, uint64_t id) {
-  std::string label = "fiber " + std::to_string(id);
-  const FiberState* fiber = state.find(id);
-  if (fiber != nullptr && !fiber->info.name.empty()) label += " \"" + sanitize(fiber->info.name) + "\"";
-  return label;
-}
-
-std::string owner_label(const State& state, uint64_t owner) {
-  if ((owner & FIBERPROF_OWNER_THREAD) != 0) return "thread " + std::to_string(owner & ~FIBERPROF_OWNER_THREAD);
-  if (state.find(owner) == nullptr) return "fiber " + std::to_string(owner) + ", which has ended";
-  return fiber_label(state, owner);
-}
-
-std::string object_label(const ObjectInfo& object) {
-  std::string label = object_kind_text(object.kind);
-  if (!object.name.empty()) label += " \"" + sanitize(object.name) + "\"";
-  return label + " (" + hex_address(object.address) + ")";
-}
-
-// What one alternative of a wait waits for, and why that does not come.
-std::string wait_phrase(const State& state, const FiberState& fiber, const Alternative& wait,
-                        const DeadlockNames& names) {
-  const ObjectInfo* object = object_at(state, wait.resource);
-  const auto rights = [&](uint32_t left, const char* who) {
-    if (object->name.empty() && object->creator_pc != 0) return ", made at " + names.place(object->creator_pc);
-    return left == 0 ? std::string("; no ") + who + " is left" : std::string();
-  };
-  switch (wait.reason) {
-    case FIBERPROF_REASON_NIL_CHANNEL:
-      return "waits on a nil channel";
-    case FIBERPROF_REASON_EMPTY_SELECT:
-      return "waits in a select without arms";
-    case FIBERPROF_REASON_JOIN:
-      return "waits for " + fiber_label(state, wait.resource) + " to end";
-    default:
+// What leads from an object to who holds it.
+const char* right_text(Right right) {
+  switch (right) {
+    case Right::send:
+      return "could send";
+    case Right::receive:
+      return "could receive";
+    case Right::cancel:
+      return "could cancel";
+    case Right::token:
+      return "holds a token";
+    case Right::touch:
       break;
   }
-  if (wait.resource == 0) return "has an arm on a nil channel";
-  if (object == nullptr) return "waits: " + reason_name(static_cast<uint8_t>(wait.reason));
-  const std::string label = object_label(*object);
-  switch (wait.reason) {
-    case FIBERPROF_REASON_CHAN_RECV:
-      return "waits to receive from " + label + rights(object->send_rights, "sender");
-    case FIBERPROF_REASON_CHAN_SEND:
-      return "waits to send to " + label + rights(object->receive_rights, "receiver");
-    case FIBERPROF_REASON_MUTEX:
-      return "waits to lock " + label + ", held by " +
-             (object->owner == fiber.info.id ? "itself" : owner_label(state, object->owner));
-    case FIBERPROF_REASON_RWLOCK_READ:
-    case FIBERPROF_REASON_RWLOCK_WRITE: {
-      std::string phrase = wait.reason == FIBERPROF_REASON_RWLOCK_READ ? "waits to read-lock " : "waits to write-lock ";
-      phrase += label;
-      const ObjectState& seen = state.objects.at(wait.resource);
-      if (object->owner != 0)
-        return phrase + ", write-locked by " +
-               (object->owner == fiber.info.id ? "itself" : owner_label(state, object->owner));
-      if (wait.reason == FIBERPROF_REASON_RWLOCK_READ) return phrase + ", behind a writer that waits";
-      if (seen.readers_settled && seen.orphaned > 0)
-        return phrase + ", read-locked by " + std::to_string(seen.orphaned) + " that ended without unlocking it";
-      return phrase + ", read-locked by " + std::to_string(object->count & 0xffff'ffff);
-    }
-    case FIBERPROF_REASON_ONCE:
-      return "waits for " + label + ", run by " + owner_label(state, object->owner);
-    case FIBERPROF_REASON_WAIT_GROUP:
-      return "waits for " + label + ", of which " + std::to_string(object->count) + " are not done";
-    case FIBERPROF_REASON_CONTEXT:
-      return "waits for the end of " + label + ", which nobody can cancel";
-    default:
-      return "waits for " + label;
-  }
-}
-
-std::string wait_phrases(const State& state, const FiberState& fiber, const DeadlockNames& names) {
-  if (fiber.alternatives.size() == 1) return wait_phrase(state, fiber, fiber.alternatives[0], names);
-  std::string phrase = "selects: ";
-  for (size_t i = 0; i < fiber.alternatives.size() && i < 8; ++i)
-    phrase += (i == 0 ? "" : ", or ") + wait_phrase(state, fiber, fiber.alternatives[i], names);
-  if (fiber.alternatives.size() > 8) phrase += ", …";
-  return phrase;
-}
-
-// What a fiber holds of that which others are seen to wait for, and its read-locks.
-std::vector<std::string> held(const State& state, const FiberState& fiber) {
-  std::vector<std::string> all;
-  for (const auto& [address, object] : state.objects)
-    if (object.seen[1] && object.seen[1]->owner == fiber.info.id && fiber.info.id != 0)
-      all.push_back(object_label(*object.seen[1]));
-  for (const uint64_t lock : fiber.info.shared)
-    if (lock != 0) {
-      const ObjectInfo* object = object_at(state, lock);
-      all.push_back((object == nullptr ? "rwlock (" + hex_address(lock) + ")" : object_label(*object)) + " to read");
-    }
-  std::sort(all.begin(), all.end());
-  return all;
+  return "reaches it";
 }
 
 std::string ago(uint64_t then, uint64_t now) { return then < now ? format_duration(now - then) : "0"; }
@@ -148,13 +60,14 @@ void add_stack(std::string& text, const std::vector<Frame>& stack, const Style& 
 std::string deadlock_text(const Detection& detection, const DeadlockNames& names, const Style& style, size_t) {
   const State& state = detection.state;
   const Verdict& verdict = detection.verdict;
+  const DeadlockPhrases phrases(detection, names.place);
   std::string text = sanitize(names.target) + ": ";
   if (verdict.dead.empty()) return text + "no deadlock among " + plural(state.fibers.size(), "fiber", "fibers") + "\n";
   text += style.bold(std::to_string(verdict.dead.size()) + " of " + plural(state.fibers.size(), "fiber", "fibers") +
                      " will never run again") +
           "\n";
   for (const DeadlockCause& cause : verdict.causes) {
-    text += "\n" + style.warning(std::string(grade_text(cause.grade)) + ": " + headline(cause)) + "; " +
+    text += "\n" + style.warning(std::string(grade_text(cause.grade)) + ": " + headline(cause)) + ", " +
             ago(cause.closed_ns, state.now_ns) + " ago";
     if (!cause.behind.empty())
       text += "; " + plural(cause.behind.size(), "more is", "more are") + " blocked behind " +
@@ -162,9 +75,10 @@ std::string deadlock_text(const Detection& detection, const DeadlockNames& names
     text += "\n";
     for (size_t i = 0; i < cause.fibers.size() && i < kParticipants; ++i) {
       const FiberState& fiber = state.fibers[cause.fibers[i]];
-      text += "\n  " + style.bold(fiber_label(state, fiber.info.id)) + " " + wait_phrases(state, fiber, names) +
-              ", for " + ago(fiber.info.since_ns, state.now_ns) + "\n";
-      for (const std::string& lock : held(state, fiber)) text += "    holds " + lock + "\n";
+      text +=
+          "\n  " + style.bold(phrases.fiber(fiber.info.id)) + ", for " + ago(fiber.info.since_ns, state.now_ns) + "\n";
+      for (const std::string& what : phrases.waits(fiber, false)) text += "    " + what + "\n";
+      for (const std::string& what : phrases.holds(fiber)) text += "    " + what + "\n";
       add_stack(text, names.stack(fiber.info), style);
     }
     if (cause.fibers.size() > kParticipants)
@@ -173,7 +87,9 @@ std::string deadlock_text(const Detection& detection, const DeadlockNames& names
       text += "\n  blocked behind " + std::string(cause.fibers.size() == 1 ? "it" : "them") + ":\n";
     for (size_t i = 0; i < cause.behind.size() && i < kBehind; ++i) {
       const FiberState& fiber = state.fibers[cause.behind[i]];
-      text += "    " + fiber_label(state, fiber.info.id) + " " + wait_phrases(state, fiber, names) + "\n";
+      const std::vector<std::string> waits = phrases.waits(fiber, true);
+      text += "    " + phrases.fiber(fiber.info.id);
+      for (const std::string& what : waits) text += " " + what + (&what == &waits.back() ? "\n" : ",");
     }
     if (cause.behind.size() > kBehind) text += "    … and " + std::to_string(cause.behind.size() - kBehind) + " more\n";
   }
@@ -184,6 +100,7 @@ std::string deadlock_json(const Detection& detection, const DeadlockNames& names
                           const nlohmann::ordered_json* suspicious) {
   const State& state = detection.state;
   const Verdict& verdict = detection.verdict;
+  const DeadlockPhrases phrases(detection, names.place);
   const auto fiber_json = [&](size_t index, bool stack) {
     const FiberState& fiber = state.fibers[index];
     Json json;
@@ -191,14 +108,16 @@ std::string deadlock_json(const Detection& detection, const DeadlockNames& names
     json["name"] = sanitize(fiber.info.name);
     json["since_ns"] = fiber.info.since_ns;
     Json waits = Json::array();
-    for (const Alternative& wait : fiber.alternatives) {
+    std::vector<Alternative> ways = fiber.alternatives;
+    if (fiber.info.context != 0) ways.push_back({FIBERPROF_REASON_CONTEXT, fiber.info.context});
+    for (const Alternative& wait : ways) {
       Json one;
       one["reason"] = reason_name(static_cast<uint8_t>(wait.reason));
       if (wait.reason == FIBERPROF_REASON_JOIN)
         one["fiber"] = wait.resource;
       else if (wait.resource != 0)
-        one["object"] = hex_address(wait.resource);
-      if (const ObjectInfo* object = object_at(state, wait.resource)) {
+        one["object"] = DeadlockPhrases::address(wait.resource);
+      if (const ObjectInfo* object = phrases.info(wait.resource)) {
         one["kind"] = object_kind_text(object->kind);
         one["object_name"] = sanitize(object->name);
         if (object->owner != 0) {
@@ -206,11 +125,12 @@ std::string deadlock_json(const Detection& detection, const DeadlockNames& names
           one[thread ? "owner_thread" : "owner"] = object->owner & ~FIBERPROF_OWNER_THREAD;
         }
       }
+      one["enablers"] = phrases.enablers(fiber, wait);
       waits.push_back(std::move(one));
     }
     json["waits"] = std::move(waits);
     if (!stack) return json;
-    json["holds"] = held(state, fiber);
+    json["holds"] = phrases.holds(fiber);
     Json frames = Json::array();
     for (const Frame& frame : names.stack(fiber.info))
       frames.push_back({{"function", sanitize(frame.function)}, {"file", sanitize(frame.file)}, {"line", frame.line}});
@@ -248,6 +168,7 @@ std::string deadlock_json(const Detection& detection, const DeadlockNames& names
 std::string deadlock_dot(const Detection& detection, const DeadlockNames& names) {
   const State& state = detection.state;
   const Verdict& verdict = detection.verdict;
+  const DeadlockPhrases phrases(detection, names.place);
   const auto quote = [](const std::string& text) {
     std::string quoted = "\"";
     for (const char c : text) {
@@ -256,25 +177,43 @@ std::string deadlock_dot(const Detection& detection, const DeadlockNames& names)
     }
     return quoted + "\"";
   };
+  const auto arrow = [](const std::string& from, const std::string& to, const char* label) {
+    return "  " + from + " -> " + to + " [label=\"" + label + "\"];\n";
+  };
   std::unordered_set<size_t> cores;
   for (const DeadlockCause& cause : verdict.causes) cores.insert(cause.fibers.begin(), cause.fibers.end());
   std::string text =
       "digraph deadlock {\n  label=" + quote(sanitize(names.target)) +
       ";\n  node [shape=box, fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n";
+  std::map<uint64_t, std::set<std::pair<uint64_t, const char*>>> objects;  // who holds each, and what of it
+  const auto object_node = [](uint64_t object) { return "o" + DeadlockPhrases::address(object); };
   for (size_t i = 0; i < verdict.dead.size(); ++i) {
     const FiberState& fiber = state.fibers[verdict.dead[i]];
     const std::string id = std::to_string(fiber.info.id);
-    text += "  " + id + " [label=" + quote(fiber_label(state, fiber.info.id)) +
+    text += "  " + id + " [label=" + quote(phrases.fiber(fiber.info.id)) +
             (cores.contains(verdict.dead[i]) ? ", style=filled, fillcolor=\"#f4b6a6\"" : "") + "];\n";
-    const Enabler& enabler = verdict.waits[i];
-    if (enabler.fiber != 0) {
-      const ObjectInfo* object = object_at(state, enabler.object);
-      text += "  " + id + " -> " + std::to_string(enabler.fiber) +
-              " [label=" + quote(object == nullptr ? "join" : object_label(*object)) + "];\n";
-    } else {
-      text += "  " + id + " -> nobody" + id + " [label=" + quote(wait_phrases(state, fiber, names)) + "];\n  nobody" +
-              id + " [shape=point];\n";
+    for (const Alternative& wait : fiber.alternatives) {
+      const std::string reason = reason_name(static_cast<uint8_t>(wait.reason));
+      if (wait.reason == FIBERPROF_REASON_JOIN) {
+        text += arrow(id, std::to_string(wait.resource), "join");
+      } else if (wait.resource != 0 && wait.reason != FIBERPROF_REASON_CONTEXT) {
+        objects.try_emplace(wait.resource);
+        text += arrow(id, object_node(wait.resource), reason.c_str());
+      }
     }
+    for (const Need& need : needs_of(state, fiber)) {
+      if (need.right != Right::cancel) continue;  // all others are of an alternative
+      objects.try_emplace(need.object);
+      text += arrow(id, object_node(need.object), "context");
+    }
+    for (const Enabler& owner : verdict.owners[i])
+      if (owner.object != 0) objects[owner.object].emplace(owner.fiber, "holds");
+  }
+  for (const auto& [need, fibers] : verdict.holdings)
+    for (const size_t index : fibers) objects[need.object].emplace(state.fibers[index].info.id, right_text(need.right));
+  for (const auto& [object, holders] : objects) {
+    text += "  " + object_node(object) + " [shape=ellipse, label=" + quote(phrases.object(object)) + "];\n";
+    for (const auto& [fiber, what] : holders) text += arrow(object_node(object), std::to_string(fiber), what);
   }
   return text + "}\n";
 }

@@ -24,7 +24,8 @@ std::string deadlock_text(const Detection& detection, const DeadlockNames& names
 // `suspicious`, if given, becomes the member of that name: see render/suspicious_view.h.
 std::string deadlock_json(const Detection& detection, const DeadlockNames& names,
                           const nlohmann::ordered_json* suspicious = nullptr);
-// A digraph: fibers as boxes, what each waits for on its arrow; causes are coloured.
+// A digraph: fibers as boxes, each with arrows to what it waits for, and from there to whoever holds it; causes are
+// coloured.
 std::string deadlock_dot(const Detection& detection, const DeadlockNames& names);
 
 }  // namespace fiberprof
