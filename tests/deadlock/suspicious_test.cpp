@@ -78,8 +78,8 @@ TEST_F(Suspect, ExamplesAreTheOldest) {
 
 TEST_F(Suspect, WaitsThatMayLastAreNot) {
   wait(FIBERPROF_REASON_MUTEX, kYoung);
-  for (const uint32_t reason :
-       {FIBERPROF_REASON_SLEEP, FIBERPROF_REASON_IO_ACCEPT, FIBERPROF_REASON_CONTEXT, FIBERPROF_REASON_JOIN})
+  for (const uint32_t reason : {FIBERPROF_REASON_SLEEP, FIBERPROF_REASON_IO_ACCEPT, FIBERPROF_REASON_IO_READ,
+                                FIBERPROF_REASON_CONTEXT, FIBERPROF_REASON_JOIN, FIBERPROF_REASON_WAIT_GROUP})
     wait(reason, kOld);
   wait(FIBERPROF_REASON_MUTEX, kOld).deadline_ns = kNow + 1;
   wait(FIBERPROF_REASON_MUTEX, kOld).state = FIBERPROF_FIBER_RUNNABLE;
@@ -90,28 +90,109 @@ TEST_F(Suspect, WaitsThatMayLastAreNot) {
   EXPECT_THAT(old_waits(look()), IsEmpty()) << "as a live process's are";
 }
 
-TEST_F(Suspect, AReceiverOfAChannelInUseIsNot) {
-  object(channel());
-  wait(FIBERPROF_REASON_CHAN_RECV, kOld, 1, kChannel);
-  wait(FIBERPROF_REASON_CHAN_RECV, kYoung, 2, kChannel).deadline_ns = kNow + 1;
-  EXPECT_THAT(old_waits(look()), SizeIs(1)) << "nobody was served lately";
-  wait(FIBERPROF_REASON_CHAN_RECV, kYoung, 2, kChannel);
-  EXPECT_THAT(old_waits(look()), IsEmpty());
+TEST_F(Suspect, WaitsThatShouldNotLastAre) {
+  const auto reasons = {FIBERPROF_REASON_CHAN_SEND,    FIBERPROF_REASON_MUTEX,    FIBERPROF_REASON_RWLOCK_READ,
+                        FIBERPROF_REASON_RWLOCK_WRITE, FIBERPROF_REASON_ONCE,     FIBERPROF_REASON_SEMAPHORE,
+                        FIBERPROF_REASON_BARRIER,      FIBERPROF_REASON_IO_WRITE, FIBERPROF_REASON_IO_CONNECT};
+  for (const uint32_t reason : reasons) wait(reason, kOld);
+  EXPECT_THAT(old_waits(look()), SizeIs(reasons.size()));
+}
+
+TEST_F(Suspect, AReceiverIsWhenNobodyIsLeftWhoCouldSend) {
   ObjectInfo without_senders = channel();
   without_senders.send_rights = 0;
   object(without_senders);
-  EXPECT_THAT(old_waits(look()), SizeIs(1)) << "nobody is left who could send";
+  wait(FIBERPROF_REASON_CHAN_RECV, kOld, 1, kChannel);
+  EXPECT_THAT(old_waits(look()), SizeIs(1));
   without_senders.timers = 1;
   object(without_senders);
   EXPECT_THAT(old_waits(look()), IsEmpty()) << "a timer will";
+  object(channel());
+  EXPECT_THAT(old_waits(look()), IsEmpty()) << "it waits for work";
 }
 
-TEST_F(Suspect, ASelectIsNotIfOneOfItsArmsIsNot) {
+// Services in good health, hours after there was last anything to do for some of their fibers.
+class Healthy : public Suspect {
+ protected:
+  void TearDown() override {
+    EXPECT_THAT(old_waits(look()), IsEmpty());
+    EXPECT_THAT(outliving(look()), IsEmpty());
+  }
+  static constexpr uint64_t kHours = kNow - 900'000;
+};
+
+TEST_F(Healthy, APoolThatHasNothingToDo) {
+  for (uint32_t i = 0; i < 1000; ++i) wait(FIBERPROF_REASON_CHAN_RECV, kHours + i * 100, 1, kChannel);
+  for (uint32_t i = 0; i < 1000; ++i) wait(FIBERPROF_REASON_CONDITION, kHours + i * 100, 2, 0x2000);
+  wait(FIBERPROF_REASON_IO_ACCEPT, kHours, 3);
+}
+
+TEST_F(Healthy, WorkersAndStagesWithAChannelEachSinceTheStart) {
+  for (uint32_t i = 0; i < 100; ++i) wait(FIBERPROF_REASON_CHAN_RECV, kHours + i, 1, kChannel + i * 0x100);
+}
+
+TEST_F(Healthy, ListenersForWhatIsRare) {
+  for (uint32_t i = 0; i < 9; ++i) wait(FIBERPROF_REASON_CHAN_RECV, kHours + i * 10'000, 1 + i, kChannel + i * 0x100);
+  wait(FIBERPROF_REASON_SELECT, kHours, 20, 0x9000);
+  state.fibers.back().alternatives = {{FIBERPROF_REASON_CHAN_RECV, 0x9000}, {FIBERPROF_REASON_CHAN_SEND, 0x9100}};
+}
+
+TEST_F(Healthy, SilentConnectionsOfTwoFibersEach) {
+  for (uint32_t i = 0; i < 100; ++i) {
+    const uint64_t reader = wait(FIBERPROF_REASON_IO_READ, kHours + i * 5'000, 1, i).id;
+    wait(FIBERPROF_REASON_CHAN_RECV, kHours + i * 5'000, 2, kChannel + i * 0x100).parent = reader;
+  }
+}
+
+TEST_F(Healthy, TheMainFiberWaitsForAll) {
+  wait(FIBERPROF_REASON_WAIT_GROUP, kHours, 1, 0x3000);
+  wait(FIBERPROF_REASON_JOIN, kHours, 2, 7);
+}
+
+class LeftBehind : public Suspect {
+ protected:
+  // One after the other, each with a channel of its own.
+  void requests(size_t count, uint64_t every_ns) {
+    for (size_t i = 0; i < count; ++i) wait(FIBERPROF_REASON_CHAN_RECV, kOld - i * every_ns, 1, kChannel + i * 0x100);
+  }
+};
+
+TEST_F(LeftBehind, ByRequestsThatNobodyAnswers) {
+  requests(kLeftBehind, 200);
+  const auto found = old_waits(look());
+  ASSERT_THAT(found, SizeIs(1));
+  EXPECT_EQ(found[0].count, kLeftBehind);
+  EXPECT_THAT(examples(found[0]), ElementsAre(9, 8, 7));
+}
+
+TEST_F(LeftBehind, AFewAreListeners) {
+  requests(kLeftBehind - 1, 200);
+  EXPECT_THAT(old_waits(look()), IsEmpty());
+}
+
+TEST_F(LeftBehind, SomeAtTheSameTimeArePeers) {
+  requests(kLeftBehind, kOlder / kLeftBehind);
+  EXPECT_THAT(old_waits(look()), IsEmpty());
+}
+
+TEST_F(LeftBehind, OneThatServesSomebodyIsInUse) {
+  requests(kLeftBehind, 200);
   object(channel());
-  wait(FIBERPROF_REASON_SELECT, kOld);
-  state.fibers[0].alternatives = {{FIBERPROF_REASON_CHAN_SEND, 0x2000}, {FIBERPROF_REASON_CHAN_RECV, kChannel}};
   EXPECT_THAT(old_waits(look()), SizeIs(1));
+  wait(FIBERPROF_REASON_CHAN_RECV, kYoung, 2, kChannel).deadline_ns = kNow + 1;
+  EXPECT_THAT(old_waits(look()), SizeIs(1)) << "who gives up was not served";
   wait(FIBERPROF_REASON_CHAN_RECV, kYoung, 2, kChannel);
+  EXPECT_THAT(old_waits(look()), IsEmpty()) << "now there are fewer than kLeftBehind";
+}
+
+TEST_F(LeftBehind, SelectsOfTheSameKind) {
+  requests(kLeftBehind, 200);
+  for (FiberState& fiber : state.fibers) {
+    fiber.info.reason = FIBERPROF_REASON_SELECT;
+    fiber.alternatives.push_back({FIBERPROF_REASON_CHAN_SEND, 0x2000});
+  }
+  EXPECT_THAT(old_waits(look()), SizeIs(1));
+  for (FiberState& fiber : state.fibers) fiber.alternatives.push_back({FIBERPROF_REASON_IO_ACCEPT, 0});
   EXPECT_THAT(old_waits(look()), IsEmpty());
 }
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 namespace app {
 
@@ -24,8 +25,8 @@ fiber::Channel<int> replies, others, jobs;
 // Keeps a call from becoming a jump, which would take the frame away.
 #define STAYS asm volatile("")
 
-[[gnu::noinline]] void wait_for_reply() {
-  replies.receive();
+[[gnu::noinline]] void wait_for_reply(fiber::Channel<int>& reply) {
+  reply.receive();
   STAYS;
 }
 [[gnu::noinline]] void work() {
@@ -69,7 +70,12 @@ void keep_spawning(std::chrono::milliseconds time) {
 
 void start_bad() {
   static fiber::CancelSource request = fiber::with_cancel();
-  for (int i = 0; i < 30; ++i) fiber::go({.name = "asker"}, [] { wait_for_reply(); });
+  // One after the other, for longer than a second.
+  static std::vector<fiber::Channel<int>> answers(30);
+  for (fiber::Channel<int>& answer : answers) {
+    fiber::go({.name = "asker"}, [&answer] { wait_for_reply(answer); });
+    fiber::sleep_for(50ms);
+  }
   for (int i = 0; i < 3; ++i)
     fiber::go({.name = "deaf"}, [context = request.context()] {
       ignore_cancel(context);

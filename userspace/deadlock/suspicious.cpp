@@ -36,8 +36,10 @@ bool innocent(const State& state, const std::unordered_set<uint64_t>& in_use, co
   switch (wait.reason) {
     case FIBERPROF_REASON_SLEEP:
     case FIBERPROF_REASON_IO_ACCEPT:
+    case FIBERPROF_REASON_IO_READ:
     case FIBERPROF_REASON_CONTEXT:
     case FIBERPROF_REASON_JOIN:
+    case FIBERPROF_REASON_WAIT_GROUP:
       return true;
     case FIBERPROF_REASON_CONDITION:
       return in_use.contains(wait.resource);
@@ -64,6 +66,36 @@ std::vector<size_t> suspects(const SuspectLook& look) {
       found.push_back(i);
   }
   return found;
+}
+
+// Whether it waits for work, rather than for something that it needs to get on with its own.
+bool waits_for_work(const State& state, const FiberState& fiber) {
+  const std::vector<Alternative> waits = waits_of(fiber);
+  return std::ranges::any_of(waits, [&](const Alternative& wait) {
+    if (wait.reason == FIBERPROF_REASON_CONDITION || wait.reason == FIBERPROF_REASON_SELECT) return true;
+    if (wait.reason != FIBERPROF_REASON_CHAN_RECV) return false;
+    const auto channel = state.objects.find(wait.resource);
+    return channel == state.objects.end() || !channel->second.readable() || channel->second.seen[1]->send_rights != 0;
+  });
+}
+
+// Who spawned it reads from a socket, and it waits with it: for what comes in there.
+bool serves_reader(const State& state, const FiberInfo& fiber) {
+  const FiberState* const parent = state.find(fiber.parent);
+  return parent != nullptr && parked(parent->info) && parent->info.reason == FIBERPROF_REASON_IO_READ;
+}
+
+// Whether waits for work at one stack look like what is left behind by one request after the other.
+bool left_behind(const SuspectLook& look, const std::vector<size_t>& group) {
+  std::unordered_set<uint64_t> objects;
+  uint64_t first_ns = UINT64_MAX, last_ns = 0;
+  for (const size_t i : group) {
+    const FiberInfo& fiber = look.state.fibers[i].info;
+    objects.insert(fiber.resource);
+    first_ns = std::min(first_ns, fiber.since_ns);
+    last_ns = std::max(last_ns, fiber.since_ns);
+  }
+  return objects.size() >= kLeftBehind && last_ns - first_ns >= look.older_ns;
 }
 
 template <class Groups>
@@ -116,15 +148,30 @@ std::vector<Suspicion> spinning(const SuspectLook& look) {
 }
 
 std::vector<Suspicion> old_waits(const SuspectLook& look) {
-  std::map<std::pair<uint32_t, uint8_t>, Suspicion> groups;
+  struct Group {
+    std::vector<size_t> stuck, for_work;
+  };
+  std::map<std::pair<uint32_t, uint8_t>, Group> groups;
   for (const size_t i : suspects(look)) {
-    const FiberInfo& fiber = look.state.fibers[i].info;
-    Suspicion& group = groups[{look.stacks[i], fiber.reason}];
-    group.stack = look.stacks[i];
-    group.reason = fiber.reason;
-    group.add(i, look.age(i));
+    const FiberState& fiber = look.state.fibers[i];
+    Group& group = groups[{look.stacks[i], fiber.info.reason}];
+    if (!waits_for_work(look.state, fiber))
+      group.stuck.push_back(i);
+    else if (!serves_reader(look.state, fiber.info))
+      group.for_work.push_back(i);
   }
-  return largest_first(std::move(groups));
+  std::map<std::pair<uint32_t, uint8_t>, Suspicion> found;
+  for (auto& [key, group] : groups) {
+    if (left_behind(look, group.for_work))
+      group.stuck.insert(group.stuck.end(), group.for_work.begin(), group.for_work.end());
+    if (group.stuck.empty()) continue;
+    Suspicion& suspicion = found[key];
+    suspicion.stack = key.first;
+    suspicion.reason = key.second;
+    std::ranges::sort(group.stuck);
+    for (const size_t i : group.stuck) suspicion.add(i, look.age(i));
+  }
+  return largest_first(std::move(found));
 }
 
 std::vector<Suspicion> outliving(const SuspectLook& look) {

@@ -84,10 +84,18 @@ struct SuspectLook {
 // By the place of the poll.
 std::vector<Suspicion> spinning(const SuspectLook& look);
 
-// Largest groups first. Not among them: waits that end by themselves or are what a program does when it has nothing to
-// do (sleep, accept, the end of a context, any with a deadline or on a channel with an armed timer); joins, for the one
-// waited for is what is odd; those proved; receivers of a channel that has senders and has served somebody lately, and
-// the same for conditions.
+// Largest groups first. What is waited for decides what its age says.
+//   - Never among them: those proved, and waits that end by themselves or last as long as there is nothing to do:
+//   sleep,
+//     accept, reading (a connection may be silent), the end of a context, any with a deadline or on a channel with an
+//     armed timer; joins and wait groups, for those waited for are what is odd.
+//   - Waits for work, which are receives on a channel that somebody may send on, conditions, and selects with such an
+//     arm: a listener, or a pool of workers, waits for hours in good health. So these only where they look like what
+//     one request after the other leaves behind: at one stack at least kLeftBehind different objects, since times that
+//     differ by the age in question, none of which has served somebody lately, and not waiting together with a parent
+//     that reads from a connection.
+//   - All others: nobody should wait for so long for a lock, a permit, room in a channel, or to write.
+inline constexpr size_t kLeftBehind = 10;
 std::vector<Suspicion> old_waits(const SuspectLook& look);
 
 // Nothing where fibers could not be read: any of them could be a parent.
