@@ -173,7 +173,7 @@ void add_deadlock(CLI::App& app, std::function<int()>& action) {
       "--suspicious", options->suspicious,
       "Also what looks wrong by age and count and may be right: old waits, cancelled contexts that are "
       "not heeded, fibers that outlive their parent, and fibers that spin: a thread that runs one which polls "
-      "channels in vain is stopped some twenty times for microseconds, to see whether it does anything "
+      "channels in vain is stopped twenty to a hundred times for microseconds, to see whether it does anything "
       "else. With -d or --watch also what grows without end.");
   add_duration(*command, "--older", options->older_ns, "With --suspicious: what counts as old. Default 1m.");
   add_count(*command, "--memory", options->memory_mib,

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "deadlock/freeze.h"
+#include "process/proc.h"
 #include "process/target.h"
 #include "session/stopwatch.h"
 
@@ -15,7 +17,9 @@ namespace fiberprof {
 namespace {
 
 constexpr size_t kOfPlace = 4, kFibers = 32;  // that are looked at
-constexpr int kRounds = 256;
+constexpr int kRounds = 1500;
+constexpr uint32_t kEnough = 24;  // looks that count
+constexpr size_t kMost = 96;      // looks
 constexpr size_t kFrames = 64;
 constexpr size_t kTopWords = 2;
 constexpr fiberprof_field_index kFields[] = {FIBERPROF_FIELD_fiber_polls, FIBERPROF_FIELD_fiber_polls_of,
@@ -118,9 +122,12 @@ std::vector<PollLooks::Watched> PollLooks::choose(const State& state, uint64_t n
     const Account& account = all[i];
     if (account.of == 0 || account.since_ns > now_ns || now_ns - account.since_ns < older_ns) continue;
     if (of_place[account.at]++ >= kOfPlace) continue;
-    Watched watched{fibers[i], account, {}, {}, {}};
+    Watched watched{fibers[i], account, {}, {}, {}, {}, false};
     const auto known = known_.find(fibers[i].id);
-    if (known != known_.end() && known->second.since_ns == account.since_ns) watched.polling = known->second;
+    if (known != known_.end() && known->second.since_ns == account.since_ns) {
+      watched.polling = known->second;
+      watched.enough = true;
+    }
     watched.polling.fiber = indices[i];
     watched.polling.since_ns = account.since_ns;
     if (watched.polling.at == 0) watched.polling.at = account.at;
@@ -144,7 +151,7 @@ std::vector<Polling> PollLooks::look(const State& state, uint64_t now_ns, uint64
     // Not in step with whatever the program does.
     std::this_thread::sleep_for(std::chrono::microseconds(500 + random() % 1000));
     for (Watched& one : all)
-      if (!one.enough()) look_once(one);
+      if (!one.enough) look_once(one);
     if (std::ranges::all_of(all, &Watched::enough)) break;
   }
   std::vector<FiberInfo> fibers;
@@ -167,15 +174,21 @@ std::vector<Polling> PollLooks::look(const State& state, uint64_t now_ns, uint64
 void PollLooks::look_once(Watched& watched) {
   const auto now = view_.again(watched.fiber);
   if (!now || now->state == FIBERPROF_FIBER_PARKED) {
-    watched.polling.moved = true;
+    watched.polling.moved = watched.enough = true;
     return;
   }
-  if (now->state == FIBERPROF_FIBER_BLOCKING) ++watched.polling.outside;
+  if (now->state == FIBERPROF_FIBER_BLOCKING) watched.enough = ++watched.polling.outside >= kEnough;
   if (now->state != FIBERPROF_FIBER_RUNNING) return;
   const auto summary = view_.summary();
   if (!summary || now->worker >= summary->workers.size()) return;
   const auto thread = threads_.find(summary->workers[now->worker].tid);
   if (thread == threads_.end()) return;
+  // A thread that waits for its turn on a busy machine is where it was at the last look.
+  const auto ran = read_proc_file(pid_, ("task/" + std::to_string(thread->second) + "/schedstat").c_str());
+  if (ran) {
+    const std::string time = ran->substr(0, ran->find(' '));
+    if (time == std::exchange(watched.ran, time)) return;
+  }
   Freeze freeze;
   if (!freeze.stop_thread(pid_, thread->second)) return;
   const StoppedThread& stopped = freeze.threads().front();
@@ -183,6 +196,11 @@ void PollLooks::look_once(Watched& watched) {
   if (stopped.sp < now->stack_low || stopped.sp >= now->stack_high) return;
   watched.looks.push_back(walk(view_.memory(), *now, stopped));
   watched.places.insert(accounts({&*now, 1}).front().at);
+  freeze.release();
+  if (watched.looks.size() < kEnough) return;
+  Polling so_far = watched.polling;
+  count_looks(watched.looks, watched.places, kind_of_, so_far);
+  watched.enough = so_far.inside + so_far.outside >= kEnough || watched.looks.size() >= kMost;
 }
 
 }  // namespace fiberprof

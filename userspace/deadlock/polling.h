@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "deadlock/suspicious.h"
@@ -42,7 +43,8 @@ class PollLooks {
   PollLooks(RegistryView& view, uint32_t pid, CodeKindOf kind_of);
 
   // Those that have polled in vain for `older_ns` or longer, some of each place. Takes a moment if there are any, in
-  // which a thread that runs one of them is stopped for microseconds, some twenty times; the other threads go on.
+  // which a thread that runs one of them is stopped for microseconds, some twenty to a hundred times; the other threads
+  // go on.
   std::vector<Polling> look(const State& state, uint64_t now_ns, uint64_t older_ns);
 
  private:
@@ -55,9 +57,9 @@ class PollLooks {
     Polling polling;
     std::vector<PollLook> looks;
     std::set<uint64_t> places;
-    bool enough() const { return polling.moved || polling.inside + polling.outside + looks.size() >= kEnough; }
+    std::string ran;  // the account of its thread's processor time at the last look
+    bool enough = false;
   };
-  static constexpr uint32_t kEnough = 24;  // looks at a fiber that is on a processor
 
   std::vector<Account> accounts(std::span<const FiberInfo> fibers);
   std::vector<Watched> choose(const State& state, uint64_t now_ns, uint64_t older_ns);
