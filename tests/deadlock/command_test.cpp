@@ -137,6 +137,20 @@ TEST(DeadlockOfMuchMemory, LeavesNoChild) {
   child.end();
 }
 
+// Next to nothing for each fiber that cannot be dead, and little for one that waits for a certain other.
+TEST(DeadlockOfManyFibers, TakesLittleMemory) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer's own memory would be measured";
+#endif
+  fiberprof::test::Child child({FIBERPROF_BUILD_DIR "/tests/programs/many_parked", "400000"});
+  ASSERT_EQ(child.line, "ready");
+  // What it may write to at all, in KiB: 160 bytes for each.
+  const CommandResult result =
+      run_command("ulimit -d 65536; exec " + kFiberprof + " deadlock " + std::to_string(child.pid()));
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("no deadlock among 400001 fibers"));
+}
+
 TEST(DeadlockCommand, BadInputIsExplained) {
   const auto said = [](const std::string& arguments, int status) {
     const CommandResult result = run_command(kFiberprof + " deadlock " + arguments);

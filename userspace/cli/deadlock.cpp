@@ -102,7 +102,9 @@ class Deadlock {
   Result<Detection> detect() {
     const uint64_t limit = uint64_t{options_.memory_mib} << 20;
     if (source_.core) return detect_in_core(*source_.core, *source_.view, options_.prove, limit);
-    return options_.prove ? detect_proved(source_.process.pid, *source_.view, limit) : detect_certain(*source_.view);
+    const bool whole = options_.suspicious;
+    return options_.prove ? detect_proved(source_.process.pid, *source_.view, limit, whole)
+                          : detect_certain(*source_.view, whole);
   }
 
   // `verdict`: there is something to say about it, not only suspicions.

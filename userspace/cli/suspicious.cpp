@@ -38,7 +38,7 @@ Result<void> SuspicionReport::look_ahead(uint64_t duration_ns) {
   Beat beat(duration_ns / (Growth::kLooks - 1), 0);
   for (size_t i = 0; i + 1 < Growth::kLooks; ++i) {
     source_.symbols->refresh();
-    const auto state = collect_live(*source_.view);
+    const auto state = collect_live(*source_.view, true);
     if (!state) return tl::unexpected(state.error());
     suspects_.glance(*state, now_ns(*state));
     if (sleep_until(beat.next(), signals, false, {}) == Woke::signal && signals.read()) break;

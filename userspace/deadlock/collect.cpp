@@ -5,13 +5,13 @@
 
 #include <algorithm>
 
+#include "deadlock/first_look.h"
 #include "deadlock/read_locks.h"
+#include "deadlock/waits.h"
 #include "session/stopwatch.h"
 
 namespace fiberprof {
 namespace {
-
-constexpr int kDeepest = 10'000;  // contexts above one another
 
 Result<void> read_fibers(RegistryView& view, State& state) {
   auto torn = view.fibers(
@@ -25,60 +25,10 @@ Result<void> read_fibers(RegistryView& view, State& state) {
   return {};
 }
 
-void read_alternatives(RegistryView& view, FiberState& fiber) {
-  const FiberInfo& info = fiber.info;
-  if (info.state != FIBERPROF_FIBER_PARKED) return;
-  if (info.reason != FIBERPROF_REASON_SELECT) {
-    fiber.alternatives.push_back({info.reason, info.resource});
-    return;
-  }
-  const auto arms = view.arms(info);
-  for (const ArmInfo& arm : arms) fiber.alternatives.push_back({arm.reason, arm.resource});
-  // Arms that cannot be read may be anything.
-  if (arms.size() != info.arms_len || arms.empty()) fiber.alternatives.push_back({FIBERPROF_REASON_OTHER, 0});
-}
-
-// Adds the objects that a fiber waits for, as seen the `which`th time.
-void read_objects(ObjectReader& reader, const FiberState& fiber, State& state, int which) {
-  const auto look = [&](uint64_t address, uint32_t kind) -> const std::optional<ObjectInfo>& {
-    static const std::optional<ObjectInfo> none;
-    if (address == 0 || kind == 0) return none;
-    const auto [found, fresh] = state.objects.try_emplace(address);
-    std::optional<ObjectInfo>& seen = found->second.seen[which];
-    // Waited for as two kinds of things, it is neither.
-    if (!seen && (fresh || which == 1)) seen = reader.read(address, kind);
-    return seen;
-  };
-  const auto look_up = [&](uint64_t context) {
-    for (int depth = 0; context != 0 && depth < kDeepest; ++depth) {
-      const auto known = state.objects.find(context);
-      if (known != state.objects.end() && known->second.seen[which]) return;
-      const auto& seen = look(context, FIBERPROF_OBJECT_CONTEXT);
-      context = seen ? seen->parent : 0;
-    }
-  };
-  look_up(fiber.info.context);
-  for (const Alternative& wait : fiber.alternatives) {
-    if (wait.reason == FIBERPROF_REASON_CONTEXT)
-      look_up(wait.resource);
-    else
-      look(wait.resource, object_kind_of(wait.reason));
-  }
-}
-
-// Whether the wait may end at all by something this reader follows.
-bool in_question(const FiberState& fiber) {
-  return fiber.info.state == FIBERPROF_FIBER_PARKED && fiber.info.deadline_ns == 0 &&
-         std::all_of(fiber.alternatives.begin(), fiber.alternatives.end(), [](const Alternative& wait) {
-           return object_kind_of(wait.reason) != 0 || wait.reason == FIBERPROF_REASON_JOIN ||
-                  wait.reason == FIBERPROF_REASON_NIL_CHANNEL || wait.reason == FIBERPROF_REASON_EMPTY_SELECT;
-         });
-}
-
 void read_queue(RegistryView& view, ObjectReader& reader, const State& state, ObjectState& object) {
   if (!object.readable()) return;
   const ObjectInfo& info = *object.seen[1];
-  const size_t limit = state.fibers.size() + 65'536;
+  const size_t limit = state.total() + 65'536;
   object.queue.clear();
   object.receivers.clear();
   object.nodes.clear();
@@ -134,6 +84,32 @@ bool Queues::hold(const FiberState& fiber) {
   });
 }
 
+// Whether it reads a lock, or is about to: what others wait for depends on it, whatever it does.
+bool may_hold_reads(const FiberInfo& fiber) {
+  return fiber.shared_len != 0 ||
+         (fiber.state == FIBERPROF_FIBER_PARKED &&
+          (fiber.reason == FIBERPROF_REASON_RWLOCK_READ || fiber.reason == FIBERPROF_REASON_RWLOCK_WRITE));
+}
+
+void keep(State& state, FiberState fiber, bool name) {
+  if (!name) fiber.info.name.clear();
+  state.by_id[fiber.info.id] = state.fibers.size();
+  state.fibers.push_back(std::move(fiber));
+}
+
+// Takes out those of the first fibers that were not there any more, or not in the same wait.
+void leave_out(State& state, const std::vector<char>& there) {
+  size_t kept = 0;
+  for (size_t i = 0; i < state.fibers.size(); ++i) {
+    if (i < there.size() && there[i] == 0) continue;
+    if (kept != i) state.fibers[kept] = std::move(state.fibers[i]);
+    ++kept;
+  }
+  state.fibers.resize(kept);
+  state.by_id.clear();
+  for (size_t i = 0; i < kept; ++i) state.by_id.emplace(state.fibers[i].info.id, i);
+}
+
 }  // namespace
 
 Result<State> collect_frozen(RegistryView& view) {
@@ -157,26 +133,51 @@ Result<State> collect_frozen(RegistryView& view) {
   return state;
 }
 
-Result<State> collect_live(RegistryView& view) {
-  State before, state;
+Result<State> collect_live(RegistryView& view, bool whole) {
+  State state;
   auto summary = view.summary();
   if (!summary) return tl::unexpected(summary.error());
   state.summary = std::move(*summary);
-  if (auto read = read_fibers(view, before); !read) return tl::unexpected(read.error());
   ObjectReader reader(view);
-  for (FiberState& fiber : before.fibers) {
+  const auto question = [&](const FiberInfo& info) {
+    FiberState fiber{info, {}, false};
     read_alternatives(view, fiber);
-    if (in_question(fiber)) read_objects(reader, fiber, state, 0);
+    if (in_question(fiber)) keep(state, std::move(fiber), whole);
+  };
+  {
+    FirstLook first(view, reader);
+    const auto torn = view.fibers([&](const FiberInfo& info) { whole ? question(info) : first.add(info); }, kMaxSlots);
+    if (!torn) return tl::unexpected(torn.error());
+    for (const FiberInfo& info : first.left()) question(info);
   }
+  // When all of them have been seen to wait, and not before: else who owns an object could have owned it earlier.
+  for (const FiberState& fiber : state.fibers) read_objects(reader, fiber, state, 0);
+
   state.now_ns = monotonic_ns();
-  if (auto read = read_fibers(view, state); !read) return tl::unexpected(read.error());
-  for (FiberState& fiber : state.fibers) {
-    const FiberState* first = before.find(fiber.info.id);
-    if (first == nullptr || !in_question(*first) || !same_wait(first->info, fiber.info)) continue;
-    fiber.alternatives = first->alternatives;
-    fiber.settled = true;
-    read_objects(reader, fiber, state, 1);
-  }
+  std::vector<char> there(state.fibers.size());
+  const auto torn = view.fibers(
+      [&](const FiberInfo& info) {
+        const auto known = state.by_id.find(info.id);
+        if (known != state.by_id.end() && known->second < there.size() &&
+            same_wait(state.fibers[known->second].info, info)) {
+          FiberState& fiber = state.fibers[known->second];
+          there[known->second] = 1;
+          fiber.info = info;
+          if (!whole) fiber.info.name.clear();
+          fiber.settled = true;
+        } else if (whole || may_hold_reads(info)) {
+          keep(state, {info, {}, false}, whole);
+        } else {
+          state.others.push_back(info.id);
+        }
+      },
+      kMaxSlots);
+  if (!torn) return tl::unexpected(torn.error());
+  state.torn += *torn;
+  leave_out(state, there);
+  std::ranges::sort(state.others);
+  for (const FiberState& fiber : state.fibers)
+    if (fiber.settled) read_objects(reader, fiber, state, 1);
   for (auto& [address, object] : state.objects)
     if (object.readable() && object.seen[1]->kind == FIBERPROF_OBJECT_RWLOCK) read_queue(view, reader, state, object);
   settle_readers(view, reader, state);
@@ -200,8 +201,11 @@ bool confirm_queued(RegistryView& view, State& state, const std::vector<size_t>&
   Queues queues(state);
   for (const size_t index : fibers) {
     FiberState& fiber = state.fibers[index];
-    const auto again = view.again(fiber.info);
-    if (again && same_wait(fiber.info, *again) && queues.hold(fiber)) continue;
+    auto again = view.again(fiber.info);
+    if (again && same_wait(fiber.info, *again) && queues.hold(fiber)) {
+      fiber.info.name = std::move(again->name);
+      continue;
+    }
     fiber.settled = false;
     any = true;
   }

@@ -87,19 +87,19 @@ bool leaves_questions(const Detection& detection) {
 
 }  // namespace
 
-Result<Detection> detect_certain(RegistryView& view) {
-  auto state = collect_live(view);
+Result<Detection> detect_certain(RegistryView& view, bool whole) {
+  auto state = collect_live(view, whole);
   if (!state) return tl::unexpected(state.error());
   return solve(std::move(*state),
                [&](State& read, const std::vector<size_t>& dead) { return confirm_queued(view, read, dead); });
 }
 
 // What is proved is proved for good. So where it costs little it is tried again, at moments when other words pass by.
-Result<Detection> detect_proved(uint32_t pid, RegistryView& view, uint64_t memory_limit) {
+Result<Detection> detect_proved(uint32_t pid, RegistryView& view, uint64_t memory_limit, bool whole) {
   constexpr int kLooks = 3;
   constexpr auto kPause = std::chrono::milliseconds(20);
   constexpr uint64_t kCheap = 32 << 20;
-  auto best = detect_certain(view);
+  auto best = detect_certain(view, whole);
   if (!best) return best;
   const State first = best->state;
   uint64_t stopped_ns = 0;

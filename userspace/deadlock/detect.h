@@ -20,12 +20,13 @@ struct Detection {
 
 // By identity alone: who owns, reads, runs, is joined; which rights to a channel or context are left at all. The
 // process goes on. Sound: a fiber that is reported has nobody left who could wake it.
-Result<Detection> detect_certain(RegistryView& view);
+// `whole`: of every fiber, the state is left for other uses; else of those that matter, which takes less memory.
+Result<Detection> detect_certain(RegistryView& view, bool whole = false);
 
 // By what those who live can still reach, in a view of the process that is consistent since it stands still for a
 // moment: copied at most `memory_limit` bytes, then it goes on while they are searched. Finds all that detect_certain
 // finds, too. Where nothing can be proved, that is what is left, and `inconclusive` says why.
-Result<Detection> detect_proved(uint32_t pid, RegistryView& view, uint64_t memory_limit);
+Result<Detection> detect_proved(uint32_t pid, RegistryView& view, uint64_t memory_limit, bool whole = false);
 
 // Both for a core file: what would have been true had its process gone on.
 Result<Detection> detect_in_core(const CoreFile& core, RegistryView& view, bool proof, uint64_t memory_limit);

@@ -88,7 +88,7 @@ void settle_readers(RegistryView& view, ObjectReader& reader, State& state) {
     if (lock == state.objects.end() || !lock->second.seen[1]) return false;
     const auto now = reader.read(fiber.resource, FIBERPROF_OBJECT_RWLOCK);
     if (!now) return false;
-    for (const WaiterInfo& waiter : reader.waiters(now->waiters, state.fibers.size() + 65'536))
+    for (const WaiterInfo& waiter : reader.waiters(now->waiters, state.total() + 65'536))
       if (waiter.fiber == fiber.slot) return true;
     return false;
   };

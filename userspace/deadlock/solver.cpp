@@ -37,7 +37,7 @@ std::vector<uint64_t> Solver::holders(uint64_t lock) const {
 bool Solver::lives(uint64_t owner) const {
   if ((owner & FIBERPROF_OWNER_THREAD) != 0) return true;
   const auto found = state_.by_id.find(owner);
-  if (found == state_.by_id.end()) return state_.torn != 0;
+  if (found == state_.by_id.end()) return state_.torn != 0 || state_.exists(owner);
   return live_[found->second] != 0;
 }
 

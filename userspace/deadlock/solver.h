@@ -46,6 +46,8 @@ struct Enabler {
 class Solver {
  public:
   Solver(const State& state, Evidence& evidence);
+  // Whether something may end that wait although no fiber lives; before dead() is called.
+  bool stays_open(const FiberState& fiber) const { return alive(fiber); }
   // Indices of the fibers that will never run again, ascending. Call once.
   std::vector<size_t> dead();
   // Of a dead fiber: those dead fibers whose turn it would be to end its wait, by identity (owner, readers, the writer

@@ -7,7 +7,9 @@
 // counts as possible if either allows it.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -48,7 +50,11 @@ struct ObjectState {
 };
 
 struct State {
+  // All of them, or of a live process those that may never run again as far as one look can tell, and whoever may hold
+  // read-locks; without their names until they are known to be dead.
   std::vector<FiberState> fibers;
+  std::vector<uint64_t> others;  // ids of all others, ascending: they live
+  size_t total() const { return fibers.size() + others.size(); }
   std::unordered_map<uint64_t, size_t> by_id;  // index in `fibers`
   std::unordered_map<uint64_t, ObjectState> objects;
   RegistrySummary summary;
@@ -59,6 +65,8 @@ struct State {
     const auto found = by_id.find(id);
     return found == by_id.end() ? nullptr : &fibers[found->second];
   }
+  // Whether that fiber was there at all.
+  bool exists(uint64_t id) const { return by_id.contains(id) || std::binary_search(others.begin(), others.end(), id); }
 };
 
 }  // namespace fiberprof

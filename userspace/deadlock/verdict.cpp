@@ -173,7 +173,7 @@ bool orphaned(const State& state, const FiberState& fiber) {
     const ObjectState& object = found->second;
     if (object.readers_settled && object.orphaned > 0) return true;
     const uint64_t owner = object.seen[1]->owner;
-    return owner != 0 && (owner & FIBERPROF_OWNER_THREAD) == 0 && state.find(owner) == nullptr;
+    return owner != 0 && (owner & FIBERPROF_OWNER_THREAD) == 0 && !state.exists(owner);
   });
 }
 
@@ -183,7 +183,7 @@ Verdict explain(const State& state, const Solver& solver, const std::vector<size
                 Holdings holdings) {
   Verdict verdict;
   verdict.dead = dead;
-  verdict.global = !dead.empty() && dead.size() == state.fibers.size() && state.torn == 0;
+  verdict.global = !dead.empty() && dead.size() == state.total() && state.torn == 0;
   for (const size_t fiber : dead) verdict.owners.push_back(solver.enablers(fiber));
   verdict.holdings = std::move(holdings);
   const Waits waits = waits_for(state, dead, verdict.owners, verdict.holdings);

@@ -49,7 +49,7 @@ std::string DeadlockPhrases::fiber(uint64_t id) const {
 
 std::string DeadlockPhrases::owner(uint64_t owner) const {
   if ((owner & FIBERPROF_OWNER_THREAD) != 0) return "thread " + std::to_string(owner & ~FIBERPROF_OWNER_THREAD);
-  if (state_.find(owner) == nullptr) return "fiber " + std::to_string(owner) + ", which has ended";
+  if (!state_.exists(owner)) return "fiber " + std::to_string(owner) + ", which has ended";
   return fiber(owner);
 }
 

@@ -62,8 +62,8 @@ std::string deadlock_text(const Detection& detection, const DeadlockNames& names
   const Verdict& verdict = detection.verdict;
   const DeadlockPhrases phrases(detection, names.place);
   std::string text = sanitize(names.target) + ": ";
-  if (verdict.dead.empty()) return text + "no deadlock among " + plural(state.fibers.size(), "fiber", "fibers") + "\n";
-  text += style.bold(std::to_string(verdict.dead.size()) + " of " + plural(state.fibers.size(), "fiber", "fibers") +
+  if (verdict.dead.empty()) return text + "no deadlock among " + plural(state.total(), "fiber", "fibers") + "\n";
+  text += style.bold(std::to_string(verdict.dead.size()) + " of " + plural(state.total(), "fiber", "fibers") +
                      " will never run again") +
           "\n";
   for (const DeadlockCause& cause : verdict.causes) {
@@ -139,7 +139,7 @@ std::string deadlock_json(const Detection& detection, const DeadlockNames& names
   };
   Json json;
   json["target"] = sanitize(names.target);
-  json["fibers"] = state.fibers.size();
+  json["fibers"] = state.total();
   json["torn"] = state.torn;
   json["now_ns"] = state.now_ns;
   json["global"] = verdict.global;
