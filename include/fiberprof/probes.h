@@ -109,8 +109,8 @@ FIBERPROF_PROBES(FIBERPROF_DECLARE)
 #undef FIBERPROF_DECLARE
 
 /* Semaphores read four at a time: [0] park, unpark, blocked, blocked_sampled; [1] chan_send, chan_recv, select,
- * chan_close. */
-extern const volatile uint64_t fiberprof_hot_semaphores[2] __attribute__((visibility("hidden")));
+ * chan_close; the lower half of [3] lock, unlock. */
+extern const volatile uint64_t fiberprof_hot_semaphores[4] __attribute__((visibility("hidden")));
 
 /* The tests below are compare-with-memory and branch where the architecture has that: a compiler makes three
  * instructions of a volatile read, and there are ten of them in one round trip over a channel. */
@@ -124,21 +124,24 @@ extern const volatile uint64_t fiberprof_hot_semaphores[2] __attribute__((visibi
 #define FIBERPROF_ENABLED(name) FIBERPROF_TEST("cmpw", fiber_##name##_semaphore)
 #define FIBERPROF_ANY_WAIT_PROBE() FIBERPROF_TEST("cmpq", fiberprof_hot_semaphores[0])
 #define FIBERPROF_ANY_CHANNEL_PROBE() FIBERPROF_TEST("cmpq", fiberprof_hot_semaphores[1])
-#define FIBERPROF_ANY_WAIT_OR_CHANNEL_PROBE()                                               \
-  (__extension__({                                                                          \
-    int fiberprof_set_;                                                                     \
-    uint64_t fiberprof_word_;                                                               \
-    __asm__ volatile("mov %2, %1\n\tor %3, %1"                                              \
-                     : "=@ccne"(fiberprof_set_), "=&r"(fiberprof_word_)                     \
-                     : "m"(fiberprof_hot_semaphores[0]), "m"(fiberprof_hot_semaphores[1])); \
-    __builtin_expect(fiberprof_set_, 0);                                                    \
+#define FIBERPROF_ANY_WAIT_CHANNEL_OR_LOCK_PROBE()                                         \
+  (__extension__({                                                                         \
+    int fiberprof_set_;                                                                    \
+    uint64_t fiberprof_word_;                                                              \
+    __asm__ volatile("movl %4, %k1\n\tor %2, %1\n\tor %3, %1"                              \
+                     : "=@ccne"(fiberprof_set_), "=&r"(fiberprof_word_)                    \
+                     : "m"(fiberprof_hot_semaphores[0]), "m"(fiberprof_hot_semaphores[1]), \
+                       "m"(fiberprof_hot_semaphores[3]));                                  \
+    __builtin_expect(fiberprof_set_, 0);                                                   \
   }))
 #else
 #define FIBERPROF_ENABLED(name) __builtin_expect(fiber_##name##_semaphore != 0, 0)
 #define FIBERPROF_ANY_WAIT_PROBE() __builtin_expect(fiberprof_hot_semaphores[0] != 0, 0)
 #define FIBERPROF_ANY_CHANNEL_PROBE() __builtin_expect(fiberprof_hot_semaphores[1] != 0, 0)
-#define FIBERPROF_ANY_WAIT_OR_CHANNEL_PROBE() \
-  __builtin_expect((fiberprof_hot_semaphores[0] | fiberprof_hot_semaphores[1]) != 0, 0)
+#define FIBERPROF_ANY_WAIT_CHANNEL_OR_LOCK_PROBE()                                                     \
+  __builtin_expect((fiberprof_hot_semaphores[0] | fiberprof_hot_semaphores[1] | fiber_lock_semaphore | \
+                    fiber_unlock_semaphore) != 0,                                                      \
+                   0)
 #endif
 
 #ifdef FIBERPROF_DEFINE_PROBES

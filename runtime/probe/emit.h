@@ -21,20 +21,21 @@ namespace fiber::detail::probe {
 // attached, and which wait is drawn, is part of the slow scheduling decisions (sched/decision.cpp). A processor
 // therefore notices an attachment when it wakes up, or after kTickDecisions decisions.
 
+#define FIBER_NTH(name, nargs, args) kNth_##name,
+enum Nth { FIBERPROF_PROBES(FIBER_NTH) };
+#undef FIBER_NTH
+static_assert(kNth_chan_send == 4 && kNth_lock == 12 && kNth_unlock == 13, "see fiberprof_hot_semaphores");
+
+// Whether decision() has anything to do, or channels_watched() or locks_watched() may be true.
+inline bool decisions_watched() { return FIBERPROF_ANY_WAIT_CHANNEL_OR_LOCK_PROBE(); }
 // `fiber` is leaving `processor`, perhaps to wait, in the first slow decision after `passed` decisions in all. Returns
 // after how many the next has to be slow.
-[[gnu::cold, gnu::noinline]] std::uint32_t decision_slow(Fiber* fiber, Processor* processor, std::uint32_t passed);
-inline std::uint32_t decision(Fiber* fiber, Processor* processor, std::uint32_t passed) {
-  return FIBERPROF_ANY_WAIT_OR_CHANNEL_PROBE() ? decision_slow(fiber, processor, passed) : ~std::uint32_t{0};
-}
-[[gnu::cold, gnu::noinline]] void woken_slow(Fiber* fiber, std::uint64_t clock);
+[[gnu::cold, gnu::noinline]] std::uint32_t decision(Fiber* fiber, Processor* processor, std::uint32_t passed);
 [[gnu::cold, gnu::noinline]] void resumed_slow(Fiber* fiber, bool of_channel);
 
-// On the waker's stack, before the fiber is in any queue.
-[[gnu::always_inline]] inline void woken(Fiber* fiber, std::uint64_t clock) {
-  if (fiber->quiet_since != clock) [[unlikely]]
-    woken_slow(fiber, clock);
-}
+// On the waker's stack, before the fiber is in any queue, if there may be something about its wait (closer_look, or a
+// tick since it began). `clock`: the coarse one, now.
+void woken(Fiber* fiber, std::uint64_t clock);
 // On the fiber's own stack, as the last thing of its wait. `of_channel`: also says that a channel operation is
 // complete, if that is what it waited for.
 inline void resumed(Fiber* fiber, bool of_channel) {
@@ -74,6 +75,7 @@ void adapt_long(std::uint32_t processors, std::uint64_t interval_ns);
 #else
 
 namespace fiber::detail::probe {
+inline bool decisions_watched() { return false; }
 inline std::uint32_t decision(Fiber*, Processor*, std::uint32_t) { return ~std::uint32_t{0}; }
 inline void woken(Fiber*, std::uint64_t) {}
 inline void resumed(Fiber*, bool) {}

@@ -28,7 +28,7 @@ constinit sampling::LongDraws long_draws;
 // What the wait of `fiber` that ends now stands for if two marks came since it began, or 0.
 std::uint64_t draw_long(const Fiber* fiber, std::uint64_t clock) {
   thread_local std::uint64_t random = (address_of(&random) ^ now_ns()) | 1;
-  return long_draws.draw(clock - std::min(clock - 1, fiber->parked_since()), random);
+  return long_draws.draw(clock - std::min(clock - 1, fiber->parked_since), random);
 }
 
 // Whether every wait has to be seen.
@@ -49,7 +49,7 @@ void parked(Fiber* fiber, const Processor* processor, std::uint64_t weight) {
 
 }  // namespace
 
-std::uint32_t decision_slow(Fiber* fiber, Processor* processor, std::uint32_t passed) {
+std::uint32_t decision(Fiber* fiber, Processor* processor, std::uint32_t passed) {
   sampling::ShortDraws& draws = processor->draws;
   std::uint32_t next = ~std::uint32_t{0};
   std::uint64_t weight = 0;
@@ -67,19 +67,17 @@ std::uint32_t decision_slow(Fiber* fiber, Processor* processor, std::uint32_t pa
   return all ? 1 : next;
 }
 
-void woken_slow(Fiber* fiber, std::uint64_t clock) {
+void woken(Fiber* fiber, std::uint64_t clock) {
   if (!FIBERPROF_ANY_WAIT_PROBE()) return;
   WaitTiming& timing = fiber->timing;
-  if (marks.is_long(fiber->parked_since())) {
+  fiber->parked_since = fiber->since();
+  if (marks.is_long(fiber->parked_since)) {
     // The same test for drawn and undrawn waits: none is in both strata, none in neither. And what was under way when
     // somebody attached to every wait is told of, too, unless it ends at once.
     const bool unseen = !timing.measured;
     if (unseen) timing = WaitTiming{};
     if (FIBERPROF_ENABLED(blocked_sampled)) timing.weight = draw_long(fiber, clock);
-    if (timing.weight != 0 || (unseen && FIBERPROF_ENABLED(blocked))) {
-      timing.measured = true;
-      fiber->closer_look();
-    }
+    if (timing.weight != 0 || (unseen && FIBERPROF_ENABLED(blocked))) timing.measured = true;
   }
   const std::uint64_t waker = id_of(this_fiber());
   if (timing.measured) {
@@ -87,7 +85,7 @@ void woken_slow(Fiber* fiber, std::uint64_t clock) {
     timing.woken_at = now_ns();
     timing.parked_ns = timing.parked_at != 0
                            ? timing.woken_at - timing.parked_at
-                           : static_cast<std::uint64_t>(marks.value(fiber->parked_since(), timing.woken_at));
+                           : static_cast<std::uint64_t>(marks.value(fiber->parked_since, timing.woken_at));
   }
   const auto unparked = [&](auto* site) {
     const Worker* worker = this_worker();
@@ -104,7 +102,6 @@ void resumed_slow(Fiber* fiber, bool of_channel) {
   const fiberprof_fiber& record = fiber->record;
   const WaitTiming timing = fiber->timing;
   fiber->timing = WaitTiming{};  // before the events: a consumer may attach or detach at any moment
-  fiber->quiet_since = record.since;
 
   const std::uint64_t now = now_ns();
   std::uint64_t parked_ns = timing.parked_ns, queued = now - timing.woken_at;
@@ -117,7 +114,7 @@ void resumed_slow(Fiber* fiber, bool of_channel) {
   if (FIBERPROF_ENABLED(blocked) && (timing.parked_at != 0 || timing.woken_at != 0)) {
     // One that was under way when somebody attached: from the tick before its start, so that it is told from those that
     // began later. Whoever attached knows since when it may count.
-    const std::uint64_t whole = timing.parked_at != 0 ? parked_ns : timing.woken_at - fiber->noted_since;
+    const std::uint64_t whole = timing.parked_at != 0 ? parked_ns : timing.woken_at - fiber->parked_since;
     fiberprof_site_blocked(record.id, record.reason, record.resource, whole, queued, timing.waker);
   }
   if (FIBERPROF_ENABLED(blocked_sampled) && timing.weight != 0) {

@@ -16,13 +16,18 @@ extern "C" __attribute__((visibility("hidden"))) struct fiberprof_registry fiber
 namespace fiber::detail {
 
 // Coarse CLOCK_MONOTONIC, ns: the monitor's last tick. 1 ms old at most while a profiler is attached, else 10 ms.
+// Even, see Fiber::closer_look.
 inline std::uint64_t coarse_clock() { return __atomic_load_n(&fiber_registry_here.clock_ns, __ATOMIC_RELAXED); }
-inline void set_coarse_clock(std::uint64_t ns) { publish(fiber_registry_here.clock_ns, ns); }
+inline std::uint64_t coarse(std::uint64_t ns) { return ns & ~std::uint64_t{1}; }
+inline void set_coarse_clock(std::uint64_t ns) { publish(fiber_registry_here.clock_ns, coarse(ns)); }
 
 // Changes the state as seen from outside, with the coarse time of the change.
-inline void set_state(Fiber* fiber, fiberprof_fiber_state state, std::uint64_t clock = coarse_clock()) {
+inline void publish_state(Fiber* fiber, fiberprof_fiber_state state) {
   publish(fiber->record.state, static_cast<std::uint8_t>(state));
-  publish(fiber->record.since, clock);
+}
+inline void set_state(Fiber* fiber, fiberprof_fiber_state state) {
+  publish_state(fiber, state);
+  publish(fiber->record.since, coarse_clock());
 }
 
 // A new slot in type-stable memory. Null when there is no memory. Thread-safe.

@@ -6,6 +6,7 @@
 
 #include "probe/emit.h"
 #include "registry/registry.h"
+#include "sched/ready.h"
 #include "sched/scheduler.h"
 #include "sched/seeded.h"
 
@@ -24,6 +25,7 @@ bool timers_due(const Processor* processor) {
   Processor* processor = worker->processor;
   const std::uint32_t passed = processor->decisions_step;
   bool go_round = seeded::on();
+  const bool watched = probe::decisions_watched();
   processor->until_tick -= passed;
   if (processor->until_tick == 0) {
     processor->until_tick = kTickDecisions;
@@ -32,10 +34,11 @@ bool timers_due(const Processor* processor) {
     } else {
       go_round |= timers_due(processor);
     }
-    if (worker->local != nullptr) worker->bias = bias_of(processor);
+    if (worker->local != nullptr) worker->bias = watched ? bias_of(processor) : bias_unwatched(processor);
   }
   std::uint32_t left = processor->until_tick;
-  left = std::min(left, probe::decision(fiber, processor, passed));
+  if (watched) [[unlikely]]
+    left = std::min(left, probe::decision(fiber, processor, passed));
   processor->decisions_left = processor->decisions_step = seeded::on() ? 1 : left;
   return go_round;
 }
@@ -46,11 +49,16 @@ bool timers_due(const Processor* processor) {
     *worker->exceptions = fiber->exceptions;
     fiber->has_exceptions = false;
   }
-  if (fiber->timing.measured) {
-    if (worker->after.kind == AfterSwitch::Kind::unlock) worker->after.kind = AfterSwitch::Kind::unlock_probed;
-  } else {
-    fiber->quiet_since = clock;
-  }
+  if (fiber->timing.measured && worker->after.kind == AfterSwitch::Kind::unlock)
+    worker->after.kind = AfterSwitch::Kind::unlock_probed;
+  publish(fiber->record.since, clock);
+}
+
+void set_woken_slow(Fiber* fiber, std::uint64_t clock) {
+  const bool has_more = fiber->looked_at_closely();
+  probe::woken(fiber, clock);
+  publish(fiber->record.since, clock);
+  if (has_more || fiber->timing.measured) fiber->closer_look();
 }
 
 }  // namespace fiber::detail

@@ -48,18 +48,15 @@ struct alignas(64) Fiber {
   bool has_exceptions = false;
   std::uint8_t blocking_depth = 0;
   struct Locals* locals = nullptr;  // null: none made yet
-  // Coarse clock when the present wait began, or 0, for which see parked_since. Who makes a fiber runnable or lets it
-  // run does no more than that if this is still the time: one test covers all that is rare (closer_look).
-  std::uint64_t quiet_since = 0;
-  std::uint64_t noted_since = 0;
+  // Who makes a fiber runnable or lets it run does no more than that if the coarse clock still shows the time of its
+  // last change of state: one test covers all that is rare, for a time of the coarse clock is even, and here it is made
+  // odd if there is something to do before the fiber runs again.
+  void closer_look() { __atomic_store_n(&record.since, record.since | 1, __ATOMIC_RELAXED); }
+  bool looked_at_closely() const { return (record.since & 1) != 0; }
+  std::uint64_t since() const { return record.since & ~std::uint64_t{1}; }
 
-  std::uint64_t parked_since() const { return quiet_since != 0 ? quiet_since : noted_since; }
-  // There is something to do before it runs again.
-  void closer_look() {
-    noted_since = parked_since();
-    quiet_since = 0;
-  }
   WaitTiming timing;
+  std::uint64_t parked_since = 0;  // coarse clock when the wait began that has just ended; set while somebody listens
 };
 
 inline std::uint64_t id_of(const Fiber* fiber) { return fiber == nullptr ? 0 : fiber->record.id; }

@@ -76,7 +76,7 @@ class Monitor {
       sleep(scheduler, attached);
 
       const std::uint64_t now = now_ns();
-      probe::tick(now);
+      probe::tick(coarse(now));
       set_coarse_clock(now);
       if (scheduler.skips_wakes()) {
         skipped_ns_ = now;

@@ -25,11 +25,15 @@
 namespace fiber::detail {
 
 // What objects that are biased to the processor say.
-inline std::uint16_t bias_of(const Processor* processor) {
-  // With a seed everybody goes the other way, where lock_object_at_entry may yield; so it is while somebody listens to
-  // channels or locks, for the way of the bias has no probes (with_lock_at_entry).
-  const bool usual = asymmetric_available() && !seeded::on() && !probe::channels_watched() && !probe::locks_watched();
+// If it is known that nobody listens to channels or locks.
+inline std::uint16_t bias_unwatched(const Processor* processor) {
+  // With a seed everybody goes the other way, where lock_object_at_entry may yield.
+  const bool usual = asymmetric_available() && !seeded::on();
   return usual ? static_cast<std::uint16_t>(processor->record.index + 1) : kNoBias;
+}
+// None while somebody listens: the way of the bias has no probes (with_lock_at_entry).
+inline std::uint16_t bias_of(const Processor* processor) {
+  return probe::channels_watched() || probe::locks_watched() ? kNoBias : bias_unwatched(processor);
 }
 
 // The byte to set to 0 to unlock.

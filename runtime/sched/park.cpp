@@ -31,7 +31,6 @@ namespace {
   publish(fiber->record.reason, static_cast<std::uint8_t>(reason));
   publish(fiber->record.resource, resource);
   set_state(fiber, FIBERPROF_FIBER_PARKED);
-  fiber->quiet_since = fiber->record.since;
   count_one(processor->record.parks[static_cast<std::size_t>(reason)]);
   if (Scheduler::instance().leave(fiber, after)) probe::resumed(this_fiber(), after.kind == AfterSwitch::Kind::unlock);
 }

@@ -18,11 +18,15 @@ namespace fiber::detail {
   if (processor->queue.has_thieves() && !processor->skip_wake()) wake_for_next(processor);
 }
 
+// The rest of set_woken if the wait took more than a moment, or there is something else about it.
+[[gnu::cold]] void set_woken_slow(Fiber* fiber, std::uint64_t clock);
+
 // What everybody does who makes a parked fiber runnable, before it is in any queue.
 [[gnu::always_inline]] inline void set_woken(Fiber* fiber) {
   const std::uint64_t clock = coarse_clock();
-  probe::woken(fiber, clock);
-  set_state(fiber, FIBERPROF_FIBER_RUNNABLE, clock);
+  if (fiber->record.since != clock) [[unlikely]]
+    set_woken_slow(fiber, clock);
+  publish_state(fiber, FIBERPROF_FIBER_RUNNABLE);
 }
 
 // As ready(fiber, ReadyHint::next).

@@ -28,9 +28,9 @@ inline void count_one(std::uint64_t& field) {
   __atomic_store_n(reinterpret_cast<AnyWord*>(&fiber->record.processor), worker->place, __ATOMIC_RELAXED);
   count_one(processor->record.switches);
   const std::uint64_t clock = coarse_clock();
-  set_state(fiber, FIBERPROF_FIBER_RUNNING, clock);
-  if (fiber->quiet_since != clock) [[unlikely]]
+  if (fiber->record.since != clock) [[unlikely]]
     start_running_slow(worker, fiber, clock);
+  publish_state(fiber, FIBERPROF_FIBER_RUNNING);
 }
 
 [[gnu::always_inline]] inline bool Scheduler::leave(Fiber* fiber, AfterSwitch after) {
