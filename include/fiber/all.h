@@ -8,6 +8,7 @@
 #include "fiber/channel.h"
 #include "fiber/context.h"
 #include "fiber/dns.h"
+#include "fiber/external_ref.h"
 #include "fiber/fiber.h"
 #include "fiber/file.h"
 #include "fiber/leaks.h"

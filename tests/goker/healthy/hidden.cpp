@@ -17,7 +17,9 @@
 #include <memory_resource>
 #include <new>
 #include <string>
+#include <utility>
 #include <variant>
+#include <vector>
 
 #include "goker/healthy/healthy.h"
 
@@ -104,6 +106,78 @@ void weak(Time time) {
   keeper.join();
 }
 const Registration r15e({"15e", "weak", "through a weak pointer", weak});
+
+// A list whose links are the exclusive or of both neighbours, and whose beginning is hidden, too.
+struct XorNode {
+  std::uintptr_t both = 0;
+  Sender sender;
+  fiber::ExternalRef listed;
+};
+constexpr std::uintptr_t kHide = 0x5a5a'5a5a'5a5a'5a5a;
+// Not what the compiler would undo.
+std::uintptr_t hidden(const void* pointer) {
+  std::uintptr_t word = reinterpret_cast<std::uintptr_t>(pointer);
+  asm("" : "+r"(word));
+  return word ^ kHide;
+}
+
+void xor_list(Time time) {
+  std::uintptr_t begin = 0;
+  constexpr int kNodes = 8;
+  XorNode* last = nullptr;
+  std::vector<fiber::JoinHandle<void>> waiters;
+  for (int i = 0; i < kNodes; ++i) {
+    auto [sender, waiter] = await_value();
+    waiters.push_back(std::move(waiter));
+    auto* node = new XorNode{reinterpret_cast<std::uintptr_t>(last), std::move(sender), {}};
+    node->listed = fiber::ExternalRef(node);
+    if (last == nullptr)
+      begin = hidden(node);
+    else
+      last->both ^= reinterpret_cast<std::uintptr_t>(node);
+    last = node;
+  }
+  auto keeper = later(time, [begin] {
+    auto* node = reinterpret_cast<XorNode*>(begin ^ kHide);
+    for (std::uintptr_t previous = 0; node != nullptr;) {
+      node->sender.send(1);
+      const std::uintptr_t self = reinterpret_cast<std::uintptr_t>(node), next = node->both ^ previous;
+      delete node;
+      previous = self;
+      node = reinterpret_cast<XorNode*>(next);
+    }
+  });
+  for (auto& waiter : waiters) waiter.join();
+  keeper.join();
+}
+const Registration r15g({"15g", "xor_list", "in an XOR list that is declared to tools", xor_list});
+
+// The only sender is bytes in a pipe.
+void in_pipe(Time time) {
+  int ends[2];
+  if (pipe(ends) != 0) std::abort();
+  auto [sender, waiter] = await_value();
+  {
+    fiber::ExternalRef on_its_way(sender);
+    alignas(Sender) char bytes[sizeof(Sender)];
+    new (bytes) Sender(std::move(sender));
+    if (write(ends[1], bytes, sizeof bytes) != sizeof bytes) std::abort();
+    std::memset(bytes, 0, sizeof bytes);
+    asm volatile("" : : "r"(bytes) : "memory");
+    auto keeper = later(time, [from = ends[0]] {
+      alignas(Sender) char received[sizeof(Sender)];
+      if (read(from, received, sizeof received) != sizeof received) std::abort();
+      auto* arrived = std::launder(reinterpret_cast<Sender*>(received));
+      arrived->send(1);
+      arrived->~Sender();
+    });
+    waiter.join();
+    keeper.join();
+  }
+  close(ends[0]);
+  close(ends[1]);
+}
+const Registration r15h({"15h", "in_pipe", "as bytes in a pipe, which is declared to tools", in_pipe});
 
 std::map<std::string, std::weak_ptr<fiber::Channel<int>>> cache;
 
