@@ -112,6 +112,7 @@ TEST_F(OwnRegistry, AGlanceSeesTheSameFibers) {
   fill(10);
   store.slabs[0][2].state = FIBERPROF_FIBER_FREE;
   store.slabs[0][4].sequence |= 1;
+  for (size_t i = 5; i < 8; ++i) store.slabs[0][i].deadline = 1000 + i;
   auto view = open();
   ASSERT_TRUE(view);
   std::vector<FiberInfo> whole;
@@ -128,6 +129,7 @@ TEST_F(OwnRegistry, AGlanceSeesTheSameFibers) {
     EXPECT_EQ(glances[i].state, whole[i].state);
     EXPECT_EQ(glances[i].since_ns, whole[i].since_ns);
     EXPECT_EQ(glances[i].entry, whole[i].entry);
+    EXPECT_EQ(glances[i].deadline_ns, whole[i].deadline_ns);
     if (whole[i].state == FIBERPROF_FIBER_PARKED) {
       EXPECT_EQ(glances[i].reason, whole[i].reason);
     }

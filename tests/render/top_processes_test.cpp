@@ -57,6 +57,20 @@ std::vector<std::string> drawn(const ProcessTable& table, ProcessView view = {},
 
 KeyPress letter(const char* text) { return {Key::text, text}; }
 
+TEST(ProcessTable, SaysWhenFibersWereCountedIfNotNow) {
+  ProcessTable table = sample();
+  EXPECT_THAT(drawn(table), Not(Contains(HasSubstr("ago"))));
+  table.rows[0].fibers_age_ns = 2 * kSecond;
+  table.rows[1].fibers_age_ns = 3 * kSecond;
+  table.rows[2].fibers_age_ns = 9 * kSecond;  // has no registry
+  table.rows[3].fibers_age_ns = 9 * kSecond;  // has ended
+  EXPECT_THAT(drawn(table), Contains(HasSubstr("fibers were counted 3s ago")));
+  const json out = json::parse(process_json(table));
+  EXPECT_EQ(out["programs"][0]["process"], "kvd");
+  EXPECT_EQ(out["programs"][0]["fibers_age_ns"], 3 * kSecond);
+  EXPECT_TRUE(out["programs"][1]["fibers_age_ns"].is_null());
+}
+
 TEST(ProcessTable, ThoseThatHaveEndedComeLastWhateverTheOrder) {
   const ProcessTable table = sample();
   const auto by = [&](ProcessSort sort) {

@@ -206,6 +206,33 @@ TEST(TopLayout, AnySizeIsKept) {
   }
 }
 
+TEST(TopLayout, FibersThatWereNotCountedNowSayWhenTheyWere) {
+  TopBuilder builder = sample_top(5);
+  EXPECT_THAT(drawn(builder.model(sample_symbolize, Group::stack, false)), Not(HasSubstr(" ago")));
+  builder.update(sample_snapshot(6), sample_summary(6), std::nullopt);
+  builder.update(sample_snapshot(8), sample_summary(8), std::nullopt);
+  const TopModel late = builder.model(sample_symbolize, Group::stack, false);
+  EXPECT_EQ(late.fibers_age_ns, 3 * kSecond);
+  EXPECT_THAT(drawn(late), HasSubstr("1004 parked   3s ago"));
+  EXPECT_THAT(drawn(late, {}, 100), HasSubstr("1004 parked   3s ago   +50/s"));
+  EXPECT_EQ(json::parse(top_json(late, 1))["fibers"]["age_ns"], 3 * kSecond);
+  builder.update(sample_snapshot(9), sample_summary(9), sample_census());
+  EXPECT_EQ(builder.model(sample_symbolize, Group::stack, false).fibers_age_ns, 0U);
+}
+
+TEST(FiberCensus, WhoHasADeadlineWillRunAgain) {
+  FiberCensus census = sample_census();
+  EXPECT_FALSE(census.may_be_deadlocked());
+  census.endless = 1;
+  EXPECT_TRUE(census.may_be_deadlocked());
+  census.endless = 0;
+  census.complete = false;
+  EXPECT_TRUE(census.may_be_deadlocked());
+  census.complete = true;
+  census.torn = 1;
+  EXPECT_TRUE(census.may_be_deadlocked());
+}
+
 TEST(TopLayout, LossesAreSaid) {
   TopModel model = sample_model();
   EXPECT_THAT(drawn(model), Not(HasSubstr("LOST")));
@@ -228,6 +255,9 @@ TEST(TopLayout, WithoutARegistryTheRestIsThere) {
   const std::string text = drawn(builder.model(sample_symbolize, Group::stack, false));
   EXPECT_THAT(text, HasSubstr("no registry"));
   EXPECT_THAT(text, HasSubstr("kvd::Shard::set"));
+  TopModel awaited = builder.model(sample_symbolize, Group::stack, false);
+  awaited.fibers_awaited = true;
+  EXPECT_THAT(drawn(awaited), HasSubstr("FIBERS  not counted yet"));
 }
 
 TEST(TopLayout, HostileNamesCannotReachTheTerminal) {

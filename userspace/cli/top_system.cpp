@@ -43,9 +43,12 @@ class ProgramSource final : public TopSource {
         serial_(serial),
         program_(seen().program),
         builder_(program_->process.pid, program_->process.name, system.exact_) {
+    system_.looked_into_ = serial;
+    system_.looked_into_ns_ = system_.read_ns_;
     builder_.update(seen().previous, seen().previous_summary, seen().previous_census);
     take();
   }
+  ~ProgramSource() override { system_.looked_into_ = 0; }
 
   Result<void> refresh() override {
     if (auto read = system_.refresh(); !read) return read;
@@ -59,6 +62,8 @@ class ProgramSource final : public TopSource {
         },
         group, since_start);
     model.ended = program_->ended;
+    const auto found = system_.seen_.find(serial_);
+    model.fibers_awaited = found != system_.seen_.end() && found->second.registry != nullptr && !model.ended;
     return model;
   }
   void reset() override { builder_.reset(); }
@@ -111,7 +116,9 @@ void TopSystem::take_in(SystemWatch::Part& part, uint64_t now, std::set<uint64_t
   fresh.insert(part.program->serial);
 }
 
-void TopSystem::read_registry(Seen& seen) {
+// All registries together in the time that counting one process's fibers may take. The queues of the one that is shown
+// by itself are read each time, which takes some microseconds.
+void TopSystem::read_registry(uint64_t serial, Seen& seen) {
   seen.previous_summary = std::exchange(seen.summary, std::nullopt);
   seen.previous_census = std::exchange(seen.census, std::nullopt);
   const FiberProcess& process = seen.program->process;
@@ -119,12 +126,16 @@ void TopSystem::read_registry(Seen& seen) {
   if (!std::exchange(seen.opened, true) || seen.registry == nullptr)
     if (auto registry = RegistryView::open(process.pid, process.registry_address)) seen.registry = std::move(*registry);
   if (seen.registry == nullptr) return;
-  if (auto summary = seen.registry->summary()) seen.summary = std::move(*summary);
-  if (!seen.summary) return;
-  if (seen.last_census && !pace_.due(read_ns_)) return;
+  const bool just_chosen = serial == looked_into_ && seen.last_census_ns <= looked_into_ns_;
+  const bool count = !seen.last_census || just_chosen || pace_.due(read_ns_);
+  if (!count && serial != looked_into_) return;
   pace_.measure([&] {
-    if (auto census = take_census(*seen.registry, seen.summary->clock_ns, attached_ns_, kMaxFibers))
+    if (auto summary = seen.registry->summary()) seen.summary = std::move(*summary);
+    if (!seen.summary || !count) return;
+    if (auto census = take_census(*seen.registry, seen.summary->clock_ns, attached_ns_, kMaxFibers)) {
       seen.last_census = seen.census = std::move(*census);
+      seen.last_census_ns = read_ns_;
+    }
   });
 }
 
@@ -161,7 +172,7 @@ Result<void> TopSystem::refresh() {
       seen.previous = seen.latest;
       seen.latest.time_ns = now;
     }
-    read_registry(seen);
+    read_registry(at->first, seen);
     table_.rows.push_back(row(seen));
     ++at;
   }
@@ -189,6 +200,7 @@ ProcessRow TopSystem::row(const Seen& seen) const {
   }
   if (seen.last_census) {
     row.fibers = seen.last_census->total();
+    row.fibers_age_ns = since(read_ns_, seen.last_census_ns);
     row.more_fibers = !seen.last_census->complete;
   }
   return row;
@@ -202,7 +214,12 @@ std::vector<std::string> TopSystem::take_warnings() {
 }
 
 std::unique_ptr<TopSource> TopSystem::look_into(uint64_t serial) {
-  if (seen_.count(serial) == 0) return nullptr;
+  const auto found = seen_.find(serial);
+  if (found == seen_.end()) return nullptr;
+  // Its first screen has what is said of this moment, too.
+  Seen& seen = found->second;
+  if (!seen.summary && seen.registry != nullptr && !seen.program->ended)
+    if (auto summary = seen.registry->summary()) seen.summary = std::move(*summary);
   return std::make_unique<ProgramSource>(*this, serial);
 }
 

@@ -45,12 +45,13 @@ class TopSystem {
     uint64_t ended_ns = 0;                               // when its end was seen; 0: it runs
     std::optional<FiberCensus> previous_census, census;  // of this and the last refresh, when fibers were counted then
     std::optional<FiberCensus> last_census;
+    uint64_t last_census_ns = 0;  // when it was taken
     std::optional<RegistrySummary> previous_summary, summary;
   };
   TopSystem(std::unique_ptr<SystemWatch> watch, bool exact, bool all_frames)
       : watch_(std::move(watch)), exact_(exact), all_frames_(all_frames) {}
   void take_in(SystemWatch::Part& part, uint64_t now, std::set<uint64_t>& fresh);
-  void read_registry(Seen& seen);
+  void read_registry(uint64_t serial, Seen& seen);
   ProcessRow row(const Seen& seen) const;
 
   std::unique_ptr<SystemWatch> watch_;
@@ -59,7 +60,9 @@ class TopSystem {
   ProcessTable table_;
   uint64_t read_ns_ = 0, first_ns_ = 0, attached_ns_ = 0;
   CensusPace pace_;
-  size_t told_ = 0;  // warnings of the table that were taken
+  uint64_t looked_into_ = 0;     // serial of the program that is shown by itself; 0: none
+  uint64_t looked_into_ns_ = 0;  // the last reading before it was
+  size_t told_ = 0;              // warnings of the table that were taken
 };
 
 }  // namespace fiberprof

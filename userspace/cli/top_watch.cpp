@@ -65,10 +65,11 @@ Result<void> TopWatch::refresh() {
         if (auto counted = take_census(*registry_, summary->clock_ns, snapshot->attached_ns, kMaxFibers))
           census = std::move(*counted);
       });
+      if (census) may_be_deadlocked_ = census->may_be_deadlocked();
       pace_.plan(snapshot->time_ns);
     }
   }
-  if (registry_ && alive() && deadlock_pace_.due(snapshot->time_ns)) {
+  if (registry_ && alive() && may_be_deadlocked_ && deadlock_pace_.due(snapshot->time_ns)) {
     deadlock_pace_.measure([&] { look_for_deadlocks(); });
     deadlock_pace_.plan(snapshot->time_ns);
   }

@@ -44,8 +44,9 @@ class TopWatch final : public TopSource {
   std::unique_ptr<RegistryView> registry_;                       // null: none, or not readable
   std::map<uint32_t, std::unique_ptr<ProcessSymbols>> symbols_;  // empty: not readable
   CensusPace pace_;
-  CensusPace deadlock_pace_{2};  // a quarter of a hundredth of one CPU
-  TopDeadlock deadlock_;         // what was found last; it stays
+  CensusPace deadlock_pace_{2};    // a quarter of a hundredth of one CPU
+  bool may_be_deadlocked_ = true;  // by the last count of the fibers
+  TopDeadlock deadlock_;           // what was found last; it stays
 };
 
 }  // namespace fiberprof

@@ -288,6 +288,8 @@ Result<uint64_t> View::glance(const std::function<void(const FiberGlance&)>& vis
       fiber.reason = static_cast<uint8_t>(layout_.number(slot, FIBERPROF_FIELD_fiber_reason));
       fiber.since_ns = layout_.number(slot, FIBERPROF_FIELD_fiber_since);
       fiber.entry = layout_.number(slot, FIBERPROF_FIELD_fiber_entry);
+      if (fiber.state == FIBERPROF_FIBER_PARKED)
+        fiber.deadline_ns = layout_.number(slot, FIBERPROF_FIELD_fiber_deadline);
       visit(fiber);
     }
     return {};

@@ -47,6 +47,7 @@ struct ArmInfo {
 struct FiberGlance {
   uint8_t state = 0, reason = 0;
   uint64_t since_ns = 0, entry = 0;
+  uint64_t deadline_ns = 0;  // of a parked fiber; 0: it waits for as long as it takes
 };
 
 struct WorkerInfo {

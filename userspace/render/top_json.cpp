@@ -54,6 +54,7 @@ std::string top_json(const TopModel& model, size_t max_stacks) {
   if (model.fibers) {
     out["fibers"] = fibers_json(*model.fibers);
     out["fibers"]["created"] = model.fibers_created;
+    out["fibers"]["age_ns"] = model.fibers_age_ns;
   }
   out["global_queue_depth"] = model.global_queue;
   ordered_json& processors = out["processors"] = ordered_json::array();

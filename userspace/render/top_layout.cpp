@@ -98,7 +98,8 @@ class Layout {
   void fibers() {
     line({{"FIBERS", Role::heading}});
     if (!model_.fibers) {
-      add({"  no registry in this process: states are unknown", Role::dim});
+      add({model_.fibers_awaited ? "  not counted yet" : "  no registry in this process: states are unknown",
+           Role::dim});
       return;
     }
     const FiberCensus& census = *model_.fibers;
@@ -111,7 +112,10 @@ class Layout {
     state(census.runnable, "runnable", Role::bold);
     state(census.blocking, "blocking", Role::bold);
     state(census.parked, "parked", Role::bold);
-    if (model_.fibers_created != 0) add({"   +" + rate(model_.fibers_created, model_.interval_ns) + "/s", Role::dim});
+    // Very many are not counted at every refresh.
+    if (model_.fibers_age_ns != 0) add({"   " + ago(model_.fibers_age_ns), Role::dim});
+    const std::string created = "   +" + rate(model_.fibers_created, model_.interval_ns) + "/s";
+    if (model_.fibers_created != 0 && lines_.back().width() + created.size() <= columns_) add({created, Role::dim});
     if (census.parked_by.empty()) return;
     line({{"        ", Role::dim}});
     bool first = true;

@@ -45,6 +45,7 @@ Result<FiberCensus> take_census(RegistryView& registry, uint64_t clock_ns, uint6
             ++census.parked;
             ParkedFibers& by = parked[fiber.reason];
             ++by.count;
+            census.endless += fiber.deadline_ns == 0;
             by.oldest_ns = std::max(by.oldest_ns, since(clock_ns, fiber.since_ns));
             const std::pair key(fiber.entry, fiber.reason);
             if (last == nullptr || key != last_key) {
@@ -93,7 +94,10 @@ void TopBuilder::update(Snapshot snapshot, std::optional<RegistrySummary> summar
     account_previous_ = std::move(account_latest_);
     account_latest_ = {latest_, census ? census->open : std::vector<OpenWaitSum>()};
   }
-  if (census) census_ = std::move(census);
+  if (census) {
+    census_ = std::move(census);
+    census_ns_ = latest_->time_ns;
+  }
   Earlier before(previous_->queues, queue_key);
   for (const QueueEntry& queue : latest_->queues) {
     const QueueEntry& last = before.of(queue);
@@ -132,6 +136,7 @@ TopModel TopBuilder::model(const Symbolize& symbolize, Group group, bool since_s
   model.interval_ns = since(latest_->time_ns, from.time_ns);
   model.watched_ns = since(latest_->time_ns, first_->time_ns);
   model.fibers = census_;
+  if (census_) model.fibers_age_ns = since(latest_->time_ns, census_ns_);
   model.losses = latest_->losses;
   model.now = latest_;
   model.before = base(since_start);

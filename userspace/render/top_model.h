@@ -38,9 +38,12 @@ struct OpenWaitSum {
 struct FiberCensus {
   uint64_t running = 0, runnable = 0, blocking = 0, parked = 0, torn = 0;
   std::vector<ParkedFibers> parked_by;  // most first
+  uint64_t endless = 0;                 // of the parked ones, those without a deadline
   std::vector<OpenWaitSum> open;        // one for each function and reason
   bool complete = true;                 // false: there were more fibers than were looked at
   uint64_t total() const { return running + runnable + blocking + parked; }
+  // Whether any fiber may never run again: who has a deadline will.
+  bool may_be_deadlocked() const { return endless != 0 || !complete || torn != 0; }
 };
 
 // Counts fibers; torn entries are not counted as fibers. `clock_ns`: the process's coarse clock; waits count from
@@ -101,6 +104,8 @@ struct TopModel {
   uint64_t watched_ns = 0;            // since the session (or reset) began
   bool since_start = false;           // interval_ns is all of watched_ns
   std::optional<FiberCensus> fibers;  // none: the process has no readable registry
+  bool fibers_awaited = false;        // it has, but they have not been counted yet
+  uint64_t fibers_age_ns = 0;         // how long before the end of the interval they were counted
   uint64_t fibers_created = 0;        // within the interval
   uint64_t global_queue = 0;
   std::vector<TopProcessor> processors;
@@ -156,6 +161,7 @@ class TopBuilder {
   Shared first_, previous_, latest_ = std::make_shared<Snapshot>();
   std::optional<RegistrySummary> first_summary_, previous_summary_, summary_;
   std::optional<FiberCensus> census_;
+  uint64_t census_ns_ = 0;  // when it was taken: the time of that snapshot
   // What an account is the difference of.
   struct AccountPoint {
     Shared snapshot;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "support/duration.h"
 #include "support/text.h"
 
 namespace fiberprof {
@@ -34,6 +35,12 @@ std::string number(uint64_t value) { return value < 10'000 ? std::to_string(valu
 
 // The scale goes up with the deepest of them, but a depth below one stays low: an almost empty queue must not look like
 // a mountain.
+std::string ago(uint64_t ns) {
+  constexpr uint64_t kSecond = 1'000'000'000, kMinute = 60 * kSecond;
+  const bool seconds = ns >= kSecond && ns < kMinute;
+  return (seconds ? std::to_string((ns + kSecond / 2) / kSecond) + "s" : format_duration(ns)) + " ago";
+}
+
 std::string history_bar(const std::vector<double>& history, size_t columns) {
   static constexpr const char* kBlocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
   if (columns == 0) return {};

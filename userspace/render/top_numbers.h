@@ -17,6 +17,8 @@ std::string rate(uint64_t count, uint64_t interval_ns);
 std::string depth(double value);
 // In full below ten thousand.
 std::string number(uint64_t value);
+// "3s ago", "250ms ago".
+std::string ago(uint64_t ns);
 // The last minute's queue depths, the newest last; several in one column when there are more than columns.
 std::string history_bar(const std::vector<double>& history, size_t columns);
 

@@ -80,8 +80,9 @@ class Layout {
             " of " + format_duration(table_.watched_ns),
         Role::dim);
     if (view_.paused) add("   PAUSED", Role::warning);
-    uint64_t blocked = 0, waits = 0;
+    uint64_t blocked = 0, waits = 0, age = 0;
     for (const ProcessRow& row : table_.rows) {
+      if (!row.ended && row.fibers) age = std::max(age, row.fibers_age_ns);
       blocked += row.blocked_ns;
       waits += row.waits;
     }
@@ -96,6 +97,7 @@ class Layout {
     add(format_count(per_second(waits, table_.interval_ns)), Role::bold);
     add(" waits/s", Role::dim);
     line();
+    if (age != 0) add("          fibers were counted " + ago(age), Role::dim);
   }
 
   void title(const char* text, size_t width, ProcessSort sort, Align align = Align::right) {
@@ -275,6 +277,7 @@ std::string process_json(const ProcessTable& table) {
                         {"process", sanitize(row.name)},
                         {"ended", row.ended},
                         {"fibers", row.fibers ? ordered_json(*row.fibers) : ordered_json(nullptr)},
+                        {"fibers_age_ns", row.fibers ? ordered_json(row.fibers_age_ns) : ordered_json(nullptr)},
                         {"blocked_ns", row.blocked_ns},
                         {"queued_ns", row.queued_ns},
                         {"waits", row.waits},

@@ -16,7 +16,8 @@ struct ProcessRow {
   uint64_t serial = 0;  // of the program: a process that replaces itself is another row
   uint32_t pid = 0;
   std::string name;
-  std::optional<uint64_t> fibers;                     // now; none: no readable registry
+  std::optional<uint64_t> fibers;                     // none: no readable registry
+  uint64_t fibers_age_ns = 0;                         // how long ago they were counted
   bool more_fibers = false;                           // there are more than were counted
   uint64_t blocked_ns = 0, queued_ns = 0, waits = 0;  // within the interval
   double queue = 0;                                   // mean number of runnable fibers, all processors together

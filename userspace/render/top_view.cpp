@@ -83,7 +83,7 @@ std::vector<Line> top_help(size_t columns, size_t rows) {
       {"total/s", "time fibers were blocked per second: 8s/s is 8 fibers on average"},
       {"mean max", "of one wait; max since the start"},
       {"queued", "part of a wait after its wake-up, in a run queue"},
-      {"FIBERS", "right now, by state; parked by reason, up to the longest so far"},
+      {"FIBERS", "by state; parked by reason, up to the longest so far; counted when"},
       {"TIME", "what fibers spent it on, by the function they were spawned as"},
       {"QUEUES", "mean depth per interval, with its past; idle: share of time"},
       {"KERNEL", "a fiber held a worker thread that the kernel stopped"},
