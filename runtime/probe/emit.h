@@ -30,7 +30,7 @@ static_assert(kNth_chan_send == 4 && kNth_lock == 12 && kNth_unlock == 13, "see 
 inline bool decisions_watched() { return FIBERPROF_ANY_WAIT_CHANNEL_OR_LOCK_PROBE(); }
 // `fiber` is leaving `processor`, perhaps to wait, in the first slow decision after `passed` decisions in all. Returns
 // after how many the next has to be slow.
-[[gnu::cold, gnu::noinline]] std::uint32_t decision(Fiber* fiber, Processor* processor, std::uint32_t passed);
+[[gnu::cold, gnu::noinline]] std::uint32_t decision_slow(Fiber* fiber, Processor* processor, std::uint32_t passed);
 [[gnu::cold, gnu::noinline]] void resumed_slow(Fiber* fiber, bool of_channel);
 
 // On the waker's stack, before the fiber is in any queue, if there may be something about its wait (closer_look, or a
@@ -46,6 +46,17 @@ inline void resumed(Fiber* fiber, bool of_channel) {
 // --- channel operations
 // ------------------------------------------------------------------------------------------------
 inline bool channels_watched() { return FIBERPROF_ANY_CHANNEL_PROBE(); }
+// Whether every wait has to be seen.
+inline bool all_watched() {
+  return FIBERPROF_ENABLED(park) || FIBERPROF_ENABLED(unpark) || FIBERPROF_ENABLED(blocked) || channels_watched();
+}
+inline std::uint32_t decision(Fiber* fiber, Processor* processor, std::uint32_t passed) {
+  if (FIBERPROF_ENABLED(blocked_sampled) && !all_watched() && processor->draws.passed_quietly(passed)) {
+    const std::int64_t left = processor->draws.left();
+    return left < ~std::uint32_t{0} ? static_cast<std::uint32_t>(left) : ~std::uint32_t{0};
+  }
+  return decision_slow(fiber, processor, passed);
+}
 inline bool locks_watched() { return FIBERPROF_ENABLED(lock) || FIBERPROF_ENABLED(unlock); }
 [[gnu::cold, gnu::noinline]] void channel_done_slow(const ChannelCore* core, bool is_send, bool blocked);
 // A channel operation is complete, before whom it made runnable is in any queue. Arguments as in probes.h.

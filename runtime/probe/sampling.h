@@ -66,6 +66,12 @@ inline std::uint64_t thinned(std::uint64_t weight, std::uint64_t events) {
 // Draws of one processor. Its worker calls all but adapt(), which is the monitor's.
 class ShortDraws {
  public:
+  // As passed(), if that would return 0 and change nothing but the countdown; false: it has to be called.
+  bool passed_quietly(std::uint32_t decisions) {
+    if (countdown_ <= decisions || counted_ || period_.load(std::memory_order_relaxed) != seen_period_) return false;
+    countdown_ -= decisions;
+    return true;
+  }
   // `decisions` have been made since the last call; what the last of them stands for, or 0. None before it was drawn.
   std::uint64_t passed(std::uint32_t decisions) {
     const std::uint32_t period = period_.load(std::memory_order_relaxed);
@@ -74,6 +80,7 @@ class ShortDraws {
       events_ = 0;
     }
     const std::uint64_t mean = thinned(mean_.load(std::memory_order_relaxed), events_);
+    counted_ = false;
     countdown_ -= decisions;
     const std::uint64_t weight = countdown_ > 0 ? 0 : weight_;
     // A geometric distribution has no memory, so the rest of a countdown may be drawn anew with another mean.
@@ -85,7 +92,10 @@ class ShortDraws {
     return weight;
   }
   // The decision drawn last was a wait, and is measured.
-  void count() { ++events_; }
+  void count() {
+    ++events_;
+    counted_ = true;
+  }
   // After how many decisions to call again, at the latest.
   std::int64_t left() const { return countdown_; }
   // What the next decision stands for if it is drawn.
@@ -119,6 +129,7 @@ class ShortDraws {
   std::uint64_t random_ = 0;
   std::uint64_t events_ = 0;  // of this period
   std::uint32_t seen_period_ = 0;
+  bool counted_ = false;  // since the last call of passed(): the mean may have changed
   std::atomic<std::uint32_t> period_{0};
   std::atomic<std::uint64_t> mean_{1};  // N
 };

@@ -31,11 +31,6 @@ std::uint64_t draw_long(const Fiber* fiber, std::uint64_t clock) {
   return long_draws.draw(clock - std::min(clock - 1, fiber->parked_since), random);
 }
 
-// Whether every wait has to be seen.
-bool exact() {
-  return FIBERPROF_ENABLED(park) || FIBERPROF_ENABLED(unpark) || FIBERPROF_ENABLED(blocked) || channels_watched();
-}
-
 void parked(Fiber* fiber, const Processor* processor, std::uint64_t weight) {
   const fiberprof_fiber& record = fiber->record;
   WaitTiming& timing = fiber->timing;
@@ -49,7 +44,7 @@ void parked(Fiber* fiber, const Processor* processor, std::uint64_t weight) {
 
 }  // namespace
 
-std::uint32_t decision(Fiber* fiber, Processor* processor, std::uint32_t passed) {
+std::uint32_t decision_slow(Fiber* fiber, Processor* processor, std::uint32_t passed) {
   sampling::ShortDraws& draws = processor->draws;
   std::uint32_t next = ~std::uint32_t{0};
   std::uint64_t weight = 0;
@@ -59,7 +54,7 @@ std::uint32_t decision(Fiber* fiber, Processor* processor, std::uint32_t passed)
   } else {
     draws.stop();
   }
-  const bool all = exact();
+  const bool all = all_watched();
   if ((all || weight != 0) && fiber->record.state == FIBERPROF_FIBER_PARKED) {
     if (weight != 0) draws.count();
     parked(fiber, processor, weight);
