@@ -306,6 +306,8 @@ void Scheduler::worker_main(Worker* worker) {
     fiber_switch(&worker->scheduler_context, fiber->record.sp);
     sanitizer::arrived(worker->sanitizer);
     finish_switch();
+    // Nor may it stay there while the worker sleeps: the address of a lock leads a reader of memory to what it is in.
+    worker->after = {};
   }
   worker->signal_stack.disable();
   set_this_worker(nullptr);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -105,6 +106,16 @@ class ImageMemory final : public TargetMemory {
 
 }  // namespace
 
+Result<void> provable(const Mapping& mapping) {
+  if (!mapping.writable) return {};
+  if (!mapping.readable) return fail("no proof is possible", "the program has memory that it writes and nobody reads");
+  // A word's upper bits may be a tag, and are not looked at.
+  if (mapping.end - 1 > kAddressBits)
+    return fail("no proof is possible", "the program has memory at addresses of more than " +
+                                            std::to_string(std::bit_width(kAddressBits)) + " bits");
+  return {};
+}
+
 const Piece* Image::piece_at(uint64_t address) const {
   auto after = std::upper_bound(pieces.begin(), pieces.end(), address,
                                 [](uint64_t value, const Piece& piece) { return value < piece.start; });
@@ -129,8 +140,7 @@ Result<void> find_all(RegistryView& view, Image& image, Copier& copier, FindUsed
   not_again = merged(std::move(not_again));
   for (const Mapping& mapping : image.maps) {
     if (!mapping.writable || mapping.path.starts_with("/dev/") || mapping.path.starts_with("[vv")) continue;
-    if (!mapping.readable)
-      return fail("no proof is possible", "the program has memory that it writes and nobody reads");
+    if (auto may = provable(mapping); !may) return may;
     for (const Range& range : without({mapping.start, mapping.end}, not_again)) {
       if (auto done = find_used(range, mapping.shared); !done) return done;
     }

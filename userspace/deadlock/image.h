@@ -46,6 +46,10 @@ struct Image {
   const Piece* piece_at(uint64_t address) const;  // that holds it; null: none
 };
 
+// Whether a search that begins with any word of the program may be relied on where it has such memory. Errors: it may
+// not, and why.
+Result<void> provable(const Mapping& mapping);
+
 // Stops the process, copies what it needs, lets it go on. Errors: as Freeze::stop; memory that cannot be read; more of
 // it than `limit` bytes; an io_uring, whose memory the kernel shares.
 Result<Image> take_image(uint32_t pid, RegistryView& live, uint64_t limit);

@@ -8,13 +8,6 @@
 namespace fiberprof {
 namespace {
 
-// What is above the bits of a program's addresses may be a tag.
-#if defined(__aarch64__)
-constexpr uint64_t kAddressBits = (uint64_t{1} << 48) - 1;
-#else
-constexpr uint64_t kAddressBits = (uint64_t{1} << 47) - 1;
-#endif
-
 uint64_t end_of(const RegistryLayout& layout, std::initializer_list<fiberprof_field_index> fields) {
   uint64_t end = 0;
   for (const auto field : fields)

@@ -8,6 +8,12 @@
 namespace fiberprof {
 
 inline constexpr uint64_t kPage = 4096;
+// Of a program's addresses, unless it asks for more; what is above them may be a tag.
+#if defined(__aarch64__)
+inline constexpr uint64_t kAddressBits = (uint64_t{1} << 48) - 1;
+#else
+inline constexpr uint64_t kAddressBits = (uint64_t{1} << 47) - 1;
+#endif
 
 struct Range {
   uint64_t start = 0, end = 0;
