@@ -69,8 +69,9 @@ tests: all $(TEST_PROGRAMS) $(GOKER_PROGRAMS) $(TEST_BINARIES)
 # their own process is one thread; the model's threads are coroutines that a single one runs, and their memory orders
 # are what the model itself checks; the tool's own code has no threads.
 SANITIZE_OPT := -O1
-# Where the build without sanitizers is.
-PLAIN        ?= $(B)
+# Where the build without sanitizers is, and what tests need of it: what deadlocks are proved of, and what dumps core.
+PLAIN          ?= $(B)
+PLAIN_PROGRAMS := goker heaped parked rounds
 # Without the check of an object's type: it makes a pipe to find out whether memory can be read, and takes a good object
 # for a bad one where a test has used up the descriptors.
 ASAN_FLAGS   := -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all
@@ -90,7 +91,7 @@ $(B)/obj/tests/model/%.o: CXXFLAGS += $(if $(findstring address,$(SANITIZE)),--p
 # What tests of the runtime start.
 runtime-programs: $(B)/lib/libfiberrt.a $(B)/lib/libfiberrt.so $(EXAMPLES) $(KVD) $(TEST_PROGRAMS)
 sanitize-asan:
-	+$(MAKE) $(B)/tests/programs/goker $(B)/tests/programs/heaped
+	+$(MAKE) $(addprefix $(B)/tests/programs/,$(PLAIN_PROGRAMS))
 	+$(MAKE) PLAIN=$(B) B=$(B)/asan OPT=$(SANITIZE_OPT) SANITIZE='$(ASAN_FLAGS)' tests
 sanitize-tsan:
 	+$(MAKE) B=$(B)/tsan OPT=$(SANITIZE_OPT) SANITIZE='$(TSAN_FLAGS)' runtime-programs $(TSAN_TESTS)

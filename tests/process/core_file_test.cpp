@@ -22,7 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 using test::Dumpable;
 
-std::string program(const std::string& name) { return FIBERPROF_BUILD_DIR "/tests/programs/" + name; }
+// Without sanitizers: gdb writes all of a shadow of terabytes.
+std::string program(const std::string& name) { return FIBERPROF_PLAIN_DIR "/tests/programs/" + name; }
 
 std::shared_ptr<CoreFile> open_core(const std::string& path, const std::string& executable = {}) {
   auto core = CoreFile::open(path, executable);
