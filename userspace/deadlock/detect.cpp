@@ -14,6 +14,8 @@
 namespace fiberprof {
 namespace {
 
+using namespace std::chrono_literals;
+
 Detection solve(State state, const std::function<bool(State&, const std::vector<size_t>&)>& doubted) {
   Detection detection;
   detection.state = std::move(state);
@@ -96,16 +98,16 @@ Result<Detection> detect_certain(RegistryView& view, bool whole) {
 
 // What is proved is proved for good. So where it costs little it is tried again, at moments when other words pass by.
 Result<Detection> detect_proved(uint32_t pid, RegistryView& view, uint64_t memory_limit, bool whole) {
-  constexpr int kLooks = 3;
-  constexpr auto kPause = std::chrono::milliseconds(20);
+  // On a busy machine a worker may have stood for long in the middle of something.
+  constexpr std::chrono::milliseconds kPauses[] = {0ms, 20ms, 40ms, 80ms, 160ms};
   constexpr uint64_t kCheap = 32 << 20;
   auto best = detect_certain(view, whole);
   if (!best) return best;
   const State first = best->state;
   uint64_t stopped_ns = 0;
   bool any = false;
-  for (int look = 0; look < kLooks; ++look) {
-    if (look != 0) std::this_thread::sleep_for(kPause);
+  for (const auto pause : kPauses) {
+    std::this_thread::sleep_for(pause);
     auto image = take_image(pid, view, memory_limit);
     if (!image) {
       if (!any) best->inconclusive = image.error().message();
