@@ -87,7 +87,8 @@ void Heap::thread_arena(uint64_t heap, uint64_t end) {
       uint64_t size = 0;
       if (!read(first + 8, size) || (size & kThreadArena) == 0 || (size & kPreviousInUse) == 0) continue;
       if (walk(first, heap + info.size, top_here ? top : UINT64_MAX)) {
-        tracked_.push_back({first, heap + info.size});
+        // With the arena itself: its lists lead to chunks' headers, which are the last words of the blocks before them.
+        tracked_.push_back({heap, heap + info.size});
         arenas_.push_back(info.arena);
         return;
       }
@@ -96,7 +97,7 @@ void Heap::thread_arena(uint64_t heap, uint64_t end) {
   }
   if (read(info.arena + kTopOffset, top) && !(top >= heap && top < heap + info.size)) top = UINT64_MAX;
   first = heap + ((sizeof(HeapInfo) + kAlign - 1) & ~(kAlign - 1));
-  if (walk(first, heap + info.size, top)) tracked_.push_back({first, heap + info.size});
+  if (walk(first, heap + info.size, top)) tracked_.push_back({heap, heap + info.size});
 }
 
 // Large blocks, one after the other where the kernel made one mapping of them.
@@ -134,17 +135,25 @@ Heap::Heap(const Image& image) : image_(image) {
   std::sort(tracked_.begin(), tracked_.end(), ascending);
   free_cached();
   for (const uint64_t arena : arenas_) free_fast(arena);
-  // The main arena is a variable of the library: where its top chunk is named with bins around it.
-  for (const Piece& piece : image.pieces) {
-    if (find(piece.start) >= 0 || range_at(image.stacks, piece.start) != nullptr) continue;
-    for (size_t at = kTopOffset; at + 40 <= piece.bytes.size(); at += 8) {
-      uint64_t words[4];  // top, last remainder, first bin
-      std::memcpy(words, piece.bytes.data() + at, sizeof words);
-      if (std::find(tops_.begin(), tops_.end(), words[0]) == tops_.end()) continue;
-      const uint64_t self = piece.start + at;
-      const auto in_heap = [&](uint64_t address) { return address == self || find(address + kHeader) >= 0; };
-      if (in_heap(words[2]) && in_heap(words[3])) free_fast(self - kTopOffset);
-    }
+  for (const Piece& piece : image.pieces)
+    if (find(piece.start) < 0 && range_at(image.stacks, piece.start) == nullptr) main_state(piece);
+  std::sort(tracked_.begin(), tracked_.end(), ascending);
+}
+
+// The main arena is a variable of the library: where its top chunk is named, and a last remainder and 127 lists behind
+// it lead to chunks or back to themselves.
+void Heap::main_state(const Piece& piece) {
+  constexpr size_t kEnds = 2 * 127;
+  for (size_t at = kTopOffset; at + 8 * (2 + kEnds) <= piece.bytes.size(); at += 8) {
+    uint64_t words[2 + kEnds];
+    std::memcpy(words, piece.bytes.data() + at, 8);
+    if (std::find(tops_.begin(), tops_.end(), words[0]) == tops_.end()) continue;
+    std::memcpy(words, piece.bytes.data() + at, sizeof words);
+    const Range self{piece.start + at, piece.start + at + sizeof words};
+    const auto known = [&](uint64_t address) { return self.holds(address) || find(address + kHeader) >= 0; };
+    if (!std::all_of(words + 2, words + 2 + kEnds, known)) continue;
+    free_fast(self.start - kTopOffset);
+    tracked_.push_back(self);
   }
 }
 

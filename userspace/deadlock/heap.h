@@ -31,6 +31,7 @@ class Heap {
   void main_arena(const Mapping& heap);
   void thread_arena(uint64_t heap, uint64_t end);
   void own_mappings(const Mapping& mapping);
+  void main_state(const Piece& piece);
   bool walk(uint64_t first, uint64_t end, uint64_t top);
   void free_cached();
   void free_fast(uint64_t arena);

@@ -175,6 +175,22 @@ void lost_permit(bool fixed) {
 }
 const Registration r9({"lost_permit", "communication", "reach", "A", "", lost_permit, 200, "", true});
 
+// As that, in the block below the heap's top, whose address is the block's last word: the allocator's own lists are
+// nobody's memory.
+void last_block(bool fixed) {
+  struct Large {
+    std::array<char, 100'000> rest{};
+    fiber::Semaphore semaphore{1};
+  };
+  fiber::go({.name = "A"}, [fixed] {
+    auto large = std::make_unique<Large>();
+    large->semaphore.acquire();
+    if (fixed) large->semaphore.release();
+    large->semaphore.acquire();
+  });
+}
+const Registration r11({"last_block", "communication", "reach", "A", "", last_block, 200, "", true});
+
 // The one token left is where nobody knows it.
 void lost_token(bool fixed) {
   auto group = std::make_shared<fiber::WaitGroup>();
