@@ -71,7 +71,7 @@ tests: all $(TEST_PROGRAMS) $(GOKER_PROGRAMS) $(TEST_BINARIES)
 SANITIZE_OPT := -O1
 # Where the build without sanitizers is, and what tests need of it: what deadlocks are proved of, and what dumps core.
 PLAIN          ?= $(B)
-PLAIN_PROGRAMS := goker heaped parked rounds
+PLAIN_PROGRAMS := goker heaped parked rounds suspicious
 # Without the check of an object's type: it makes a pipe to find out whether memory can be read, and takes a good object
 # for a bad one where a test has used up the descriptors.
 ASAN_FLAGS   := -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all

@@ -151,7 +151,7 @@ class CausesOf : public testing::Test {
     for (int start = 0; start < 5 && (!json.is_object() || json["dead"].empty()); ++start) {
       child.reset();  // the next one would inherit what it waits for
       child =
-          std::make_unique<test::Child>(std::vector<std::string>{FIBERPROF_BUILD_DIR "/tests/programs/goker", kernel});
+          std::make_unique<test::Child>(std::vector<std::string>{FIBERPROF_PLAIN_DIR "/tests/programs/goker", kernel});
       ASSERT_EQ(child->line, "ready");
       json = nlohmann::json::parse(deadlock("--json 2>/dev/null"), nullptr, false);
     }

@@ -2,12 +2,11 @@
 // fiberprof deadlock as people run it: on a live process, watching one, on its core file, and on what is none of these.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <thread>
 
 #include "process/child.h"
 #include "process/core_of.h"
@@ -71,12 +70,13 @@ TEST_F(Deadlocked, WatchingSaysEachFindingOnce) {
 
 TEST_F(Deadlocked, WatchingEndsWithTheProcess) {
   start("moby_7559");
-  std::thread end([this] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    kill(static_cast<pid_t>(child->pid()), SIGKILL);
-  });
-  EXPECT_EQ(deadlock("--watch -i 100ms").status, 3);
-  end.join();
+  FILE* watching = popen((kFiberprof + " deadlock " + std::to_string(child->pid()) + " --watch -i 100ms").c_str(), "r");
+  ASSERT_NE(watching, nullptr);
+  char line[256] = {};
+  EXPECT_NE(fgets(line, sizeof line, watching), nullptr) << "it has found what there is";
+  kill(static_cast<pid_t>(child->pid()), SIGKILL);
+  while (fgets(line, sizeof line, watching) != nullptr) continue;
+  EXPECT_EQ(WEXITSTATUS(pclose(watching)), 3);
 }
 
 TEST(DeadlockInACore, IsThatOfTheProcess) {
