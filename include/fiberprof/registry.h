@@ -310,7 +310,8 @@ struct fiberprof_registry {
   uint32_t processor_count; /* fixed once the runtime has started */
   uint32_t worker_count;    /* slots in use or once used; only grows */
   uint64_t workers;         /* address of an array of worker addresses */
-  uint64_t clock_ns;        /* the coarse clock behind `since`: CLOCK_MONOTONIC at the last tick */
+  uint64_t clock_ns;        /* the coarse clock behind `since`: CLOCK_MONOTONIC at the last tick, even (a
+                             `since` may be odd: the lowest bit is the runtime's own) */
   uint64_t global_queue_depth;
   uint64_t start_ns; /* CLOCK_MONOTONIC when the runtime started */
   struct fiberprof_field fields[FIBERPROF_FIELD_COUNT];
