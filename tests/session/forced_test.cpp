@@ -225,7 +225,8 @@ size_t mappings() {
 TEST_F(ForcedTest, AttachesLeaveNothingBehind) {
   const char* wanted = getenv("FIBERPROF_ATTACHES");
   const int rounds = wanted ? std::atoi(wanted) : 12;
-  size_t files = 0, maps = 0;
+  size_t files = 0;
+  [[maybe_unused]] size_t maps = 0;
   for (int i = 0; i < rounds + 2; ++i) {
     auto session = Session::start(options_for(*target_, i % 2 ? Tier::exact : Tier::sampled));
     ASSERT_TRUE(session) << "attach " << i << ": " << session.error().message();
@@ -240,8 +241,6 @@ TEST_F(ForcedTest, AttachesLeaveNothingBehind) {
   EXPECT_EQ(open_files(), files);
 #ifndef __SANITIZE_ADDRESS__  // which keeps what was freed for a while, and finds itself what never is
   EXPECT_LE(mappings(), maps + 2) << "the allocator may take a mapping more";
-#else
-  EXPECT_GT(mappings(), maps / 2);
 #endif
   const std::string semaphores = target_->ask("semaphores");
   EXPECT_EQ(semaphores.find_first_not_of("0 "), std::string::npos) << semaphores;
