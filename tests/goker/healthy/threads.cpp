@@ -6,6 +6,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <csignal>
 #include <cstdlib>
@@ -271,6 +272,45 @@ void signal_handler(Time time) {
   timer_delete(timer);
 }
 const Registration r32({"32", "signal_handler", "a global is used when a signal has come", signal_handler});
+
+std::atomic<Sender*> passed;  // to the handler, and back
+std::atomic<bool> with_handler;
+std::atomic<std::int64_t> handler_ns;
+
+void keep_for_a_while(int) {
+  Sender* const volatile kept = passed.exchange(nullptr);
+  with_handler = true;
+  with_handler.notify_all();
+  const timespec pause{.tv_sec = handler_ns / 1'000'000'000, .tv_nsec = handler_ns % 1'000'000'000};
+  nanosleep(&pause, nullptr);
+  passed = kept;
+  passed.notify_all();
+}
+
+[[gnu::noinline]] void pass(Sender sender) { passed = new Sender(std::move(sender)); }
+
+void handler_on_a_sleeping_worker(Time time) {
+  struct sigaction action {};
+  action.sa_handler = keep_for_a_while;
+  sigaction(SIGUSR2, &action, nullptr);
+  handler_ns = time.count();
+  with_handler = false;
+  auto [sender, waiter] = await_value();
+  pass(std::move(sender));
+  std::thread thread([worker = gettid()] {
+    sleep_thread(5ms);  // it has fallen asleep
+    if (tgkill(getpid(), worker, SIGUSR2) != 0) std::abort();
+    with_handler.wait(false);
+    passed.wait(nullptr);
+    Sender* const returned = passed.exchange(nullptr);
+    returned->send(1);
+    delete returned;
+  });
+  waiter.join();
+  join(thread);
+}
+const Registration r32b({"32b", "handler_on_a_sleeping_worker", "a signal handler runs on top of an idle worker",
+                         handler_on_a_sleeping_worker});
 
 }  // namespace
 
