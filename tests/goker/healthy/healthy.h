@@ -49,6 +49,15 @@ fiber::JoinHandle<void> later(Time time, F function) {
   });
 }
 
+// A waiter, and a sleeper that has `keep(sender)` and calls it with the time come.
+template <class Keep>
+void kept_as(Time time, Keep keep) {
+  auto [sender, waiter] = await_value();
+  auto keeper = later(time, keep(std::move(sender)));
+  waiter.join();
+  keeper.join();
+}
+
 // What is called by a thread that is no fiber sleeps like this.
 void sleep_thread(Time time);
 // Joins a thread, or calls what blocks, without keeping a processor.
