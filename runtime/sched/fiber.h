@@ -40,6 +40,7 @@ struct ExceptionState {
 struct alignas(64) Fiber {
   fiberprof_fiber record{};  // first: a registry slot is a Fiber
   Fiber* next = nullptr;     // link of whichever list it is on: free list, global queue, a batch to be readied
+  std::uint64_t queued = 0;  // while in a backlog: since about when, CLOCK_MONOTONIC ns
   Body body = nullptr;
   void* closure = nullptr;
   Stack stack;

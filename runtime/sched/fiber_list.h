@@ -27,6 +27,15 @@ struct FiberList {
     }
     return fiber;
   }
+  // All of `others` go before those here, and `others` is empty.
+  void push_front(FiberList& others) {
+    if (others.head == nullptr) return;
+    others.tail->next = head;
+    if (tail == nullptr) tail = others.tail;
+    head = others.head;
+    size += others.size;
+    others = FiberList{};
+  }
 };
 
 }  // namespace fiber::detail

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "registry/registry.h"
+#include "sched/clock.h"
 
 namespace fiber::detail {
 
@@ -21,7 +22,7 @@ void LocalQueue::take_all(std::vector<Fiber*>& to) {
   while (Fiber* fiber = spawned_.pop_newest_alone()) to.push_back(fiber);
   while (Fiber* fiber = pop_ring()) to.push_back(fiber);
   while (Fiber* fiber = backlog_.pop()) to.push_back(fiber);
-  backlog_size_.store(0, std::memory_order_relaxed);
+  backlog_changed();
 }
 
 Fiber* LocalQueue::pop_spawned() {
@@ -47,9 +48,12 @@ Fiber* LocalQueue::pop_rest() {
 }
 
 void LocalQueue::push_backlog(Fiber* fiber) {
+  // The owner's note of the time is not kept up while there is no backlog.
+  if (thieves_ && !has_backlog()) time_ = now_ns();
+  fiber->queued = time_;
   std::lock_guard guard(backlog_lock_);
   backlog_.push(fiber);
-  backlog_size_.store(backlog_.size, std::memory_order_relaxed);
+  backlog_changed();
 }
 
 Fiber* LocalQueue::refill(RunQueue& ring) {
@@ -61,7 +65,7 @@ Fiber* LocalQueue::refill(RunQueue& ring) {
     if (!ring.push(fiber)) break;
     backlog_.pop();
   }
-  backlog_size_.store(backlog_.size, std::memory_order_relaxed);
+  backlog_changed();
   return first;
 }
 
@@ -73,14 +77,22 @@ Fiber* LocalQueue::steal_into(LocalQueue& thief) {
   return spawned_.size() == 0 ? nullptr : spawned_.take_oldest();
 }
 
-void LocalQueue::share_backlog(LocalQueue& thief, std::uint32_t count) {
+void LocalQueue::share_backlog(LocalQueue& thief, std::uint32_t most) {
+  const bool behind = thief.has_backlog();
+  if (!behind) most = std::min(most, (size() - std::min(size(), thief.size())) / 2);
   FiberList moved;
   {
     std::lock_guard guard(backlog_lock_);
-    for (; count != 0 && backlog_.head != nullptr; --count) moved.push(backlog_.pop());
-    backlog_size_.store(backlog_.size, std::memory_order_relaxed);
+    for (; most != 0 && backlog_.head != nullptr; --most) moved.push(backlog_.pop());
+    backlog_changed();
   }
-  while (Fiber* fiber = moved.pop()) thief.push_last(fiber);
+  if (behind) {
+    std::lock_guard guard(thief.backlog_lock_);
+    thief.backlog_.push_front(moved);
+    thief.backlog_changed();
+  } else {
+    while (Fiber* fiber = moved.pop()) thief.push_last(fiber);
+  }
 }
 
 const Fiber* LocalQueue::sample(std::uint64_t random) {

@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "registry/registry.h"
+#include "sched/clock.h"
 #include "sched/scheduler.h"
 #include "sched/seeded.h"
 #include "sched/switch.h"
@@ -68,14 +69,18 @@ void Scheduler::poll_network() {
   if (poller_.turn.release()) wake_one();
 }
 
-// Steals happen only when a processor has nothing to do. With more fibers here than there, these would wait longer
-// for their turn.
+// Steals happen only when a processor has nothing to do. Elsewhere fibers may wait longer than here: because there are
+// more of them, or because that worker, which the kernel has taken off its CPU, runs none.
 void Scheduler::balance(Processor* processor, Processor* other) {
   constexpr std::uint32_t kMostAtOnce = 256;
-  const std::uint32_t mine = processor->queue.size(), theirs = other->queue.size();
-  if (theirs > mine + mine / 8 + 64) {
-    other->queue.share_backlog(processor->queue, std::min((theirs - mine) / 2, kMostAtOnce));
-  }
+  constexpr std::uint64_t kTolerated = 100'000;  // nanoseconds: a ring's worth of short turns
+  LocalQueue& mine = processor->queue;
+  LocalQueue& theirs = other->queue;
+  if (!mine.has_thieves() || (!mine.has_backlog() && !theirs.has_backlog())) return;
+  const std::uint64_t now = now_ns();
+  mine.set_time(now);
+  const std::uint64_t here = mine.longest_wait(now);
+  if (theirs.longest_wait(now) > here + here / 4 + kTolerated) theirs.share_backlog(mine, kMostAtOnce);
 }
 
 Fiber* Scheduler::look_once(Worker* worker) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "registry/registry.h"
+#include "sched/clock.h"
 #include "sched/local_queue.h"
 
 using namespace fiber::detail;
@@ -91,6 +92,54 @@ TEST(LocalQueue, AFiberReadiedByTheOneBeforeItRunsNextButNotForEver) {
   EXPECT_EQ(queue.pop(), nullptr);
 }
 
+// What is given goes before what its new processor keeps waiting, and takes along since when it has waited.
+TEST(LocalQueue, WhatIsSharedIsTheOldestAndGoesToTheFront) {
+  constexpr std::size_t kRing = 256;
+  Fibers fibers(2 * kRing + 30 + 20);
+  auto from = std::make_unique<LocalQueue>(), to = std::make_unique<LocalQueue>();
+  from->reset(true);
+  to->reset(true);
+  EXPECT_EQ(from->longest_wait(~std::uint64_t{0} - 1), 0u);
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < kRing + 30; ++i) from->push_last(fibers[next++]);
+  for (std::size_t i = 0; i < kRing + 20; ++i) to->push_last(fibers[next++]);
+  const std::uint64_t later = now_ns() + 1'000'000;
+  const std::uint64_t waited = from->longest_wait(later);
+  EXPECT_GE(waited, 1'000'000u);
+  EXPECT_LE(to->longest_wait(later), waited);
+
+  from->share_backlog(*to, 10);
+  EXPECT_EQ(to->longest_wait(later), waited);
+  EXPECT_EQ(from->size(), kRing + 20);
+  EXPECT_EQ(to->size(), kRing + 30);
+  std::vector<std::size_t> order, expected;
+  while (const Fiber* fiber = to->pop()) order.push_back(fibers.index(fiber));
+  const std::size_t first = kRing + 30;  // of those `to` had
+  for (std::size_t i = 0; i < kRing; ++i) expected.push_back(first + i);
+  for (std::size_t i = 0; i < 10; ++i) expected.push_back(kRing + i);
+  for (std::size_t i = 0; i < 20; ++i) expected.push_back(first + kRing + i);
+  EXPECT_EQ(order, expected);
+  for (std::size_t i = 0; i < kRing; ++i) EXPECT_EQ(from->pop(), fibers[i]);
+  for (std::size_t i = kRing + 10; i < kRing + 30; ++i) EXPECT_EQ(from->pop(), fibers[i]);
+  EXPECT_EQ(from->pop(), nullptr);
+  EXPECT_EQ(from->longest_wait(later), 0u);
+}
+
+TEST(LocalQueue, WhoHasNoBacklogIsGivenNoMoreThanItsPart) {
+  Fibers fibers(1'000);
+  auto from = std::make_unique<LocalQueue>(), to = std::make_unique<LocalQueue>();
+  from->reset(true);
+  to->reset(true);
+  for (std::size_t i = 0; i < 900; ++i) from->push_last(fibers[i]);
+  for (std::size_t i = 900; i < 1'000; ++i) to->push_last(fibers[i]);
+  from->share_backlog(*to, 1'000);
+  EXPECT_EQ(from->size(), 500u);
+  EXPECT_EQ(to->size(), 500u);
+  to->share_backlog(*from, 1'000);  // all of its backlog: `from` keeps fibers waiting itself
+  EXPECT_EQ(to->size(), 256u);
+  for (std::size_t i = 900; i < 1'000; ++i) EXPECT_EQ(to->pop(), fibers[i]);
+}
+
 TEST(LocalQueue, OwnerAndThievesTakeEachFiberOnce) {
   asymmetric_init();
   Fibers fibers(400'000);
@@ -104,7 +153,9 @@ TEST(LocalQueue, OwnerAndThievesTakeEachFiberOnce) {
       auto own = std::make_unique<LocalQueue>();
       own->reset(true);
       while (!done || queue->size() != 0) {
-        Fiber* fiber = random() % 64 == 0 ? queue->steal_next() : queue->steal_into(*own);
+        const auto what = random() % 64;
+        if (what == 1) queue->share_backlog(*own, 100);
+        Fiber* fiber = what == 0 ? queue->steal_next() : what == 1 ? own->pop() : queue->steal_into(*own);
         if (fiber == nullptr) std::this_thread::yield();
         for (; fiber != nullptr; fiber = own->pop()) fibers.take(fiber);
       }
