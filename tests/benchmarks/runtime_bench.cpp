@@ -143,36 +143,50 @@ void skynet(long operations) {
 }
 
 // Ten thousand runnable fibers that yield; prints how long they were runnable before they ran: the median, two
-// percentiles and the maximum, and the fair share, which is what each would wait if all took turns. Measured from when
-// all of them have begun.
+// percentiles and the maximum, and the fair share, which is what each would wait if all took turns. Then the same
+// percentiles counted in turns of others, which is the scheduler's part of it: the machine takes its time between any
+// two. Measured from when all of them have begun and run a few times, and nobody ends before all have been measured.
 void queueing(unsigned workers, long operations) {
-  constexpr long kFibers = 10'000;
+  constexpr long kFibers = 10'000, kWarmUp = 5;
   const long yields = operations / kFibers;
-  std::vector<std::uint32_t> waits(static_cast<std::size_t>(kFibers * yields));
+  std::vector<std::uint32_t> waits(static_cast<std::size_t>(kFibers * yields)), turns(waits.size());
+  std::atomic<std::uint32_t> turn{0};
   fiber::WaitGroup group(kFibers);
-  std::atomic<long> begun{0};
-  fiber::Clock::time_point start;
+  std::atomic<long> begun{0}, measured{0};
+  fiber::Clock::time_point start, end;
   for (long k = 0; k < kFibers; ++k) {
     fiber::go([&, k] {
+      const auto wait = [&](long i) {
+        const auto place = static_cast<std::size_t>(k * yields + i);
+        const auto before = fiber::Clock::now();
+        const std::uint32_t turn_before = turn.fetch_add(1, std::memory_order_relaxed);
+        fiber::yield();
+        turns[place] = turn.load(std::memory_order_relaxed) - turn_before;
+        waits[place] = static_cast<std::uint32_t>(std::chrono::nanoseconds(fiber::Clock::now() - before).count());
+      };
+      for (long i = 0; i < kWarmUp; ++i) wait(0);
       if (begun.fetch_add(1) == kFibers - 1) start = fiber::Clock::now();
       while (begun.load(std::memory_order_relaxed) < kFibers) fiber::yield();
-      for (long i = 0; i < yields; ++i) {
-        const auto before = fiber::Clock::now();
-        fiber::yield();
-        waits[static_cast<std::size_t>(k * yields + i)] =
-            static_cast<std::uint32_t>(std::chrono::nanoseconds(fiber::Clock::now() - before).count());
-      }
+      for (long i = 0; i < yields; ++i) wait(i);
+      if (measured.fetch_add(1) == kFibers - 1) end = fiber::Clock::now();
+      while (measured.load(std::memory_order_relaxed) < kFibers) fiber::yield();
       group.done();
     });
   }
   group.wait();
-  const double total = std::chrono::duration<double, std::nano>(fiber::Clock::now() - start).count();
-  std::sort(waits.begin(), waits.end());
-  auto quantile = [&](double q) { return waits[static_cast<std::size_t>(q * static_cast<double>(waits.size() - 1))]; };
+  const double total = std::chrono::duration<double, std::nano>(end - start).count();
+  auto print_quantiles = [](std::vector<std::uint32_t>& values) {
+    std::sort(values.begin(), values.end());
+    for (const double q : {0.5, 0.99, 0.999, 1.0}) {
+      std::printf("%u ", values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1))]);
+    }
+  };
   // All workers together ran `operations` slices in that time.
   const double slice = total * workers / static_cast<double>(waits.size());
-  std::printf("%u %u %u %u %.0f\n", quantile(0.5), quantile(0.99), quantile(0.999), waits.back(),
-              kFibers * slice / workers);
+  print_quantiles(waits);
+  std::printf("%.0f ", kFibers * slice / workers);
+  print_quantiles(turns);
+  std::printf("%ld\n", kFibers);
 }
 
 struct Benchmark {

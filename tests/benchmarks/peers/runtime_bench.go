@@ -160,16 +160,28 @@ func skynet(operations int) {
 }
 
 func queueing(workers int, operations int) {
-	const goroutines = 10000
+	const goroutines, warmUp = 10000, 5
 	yields := operations / goroutines
 	waits := make([]uint32, goroutines*yields)
+	turns := make([]uint32, goroutines*yields)
+	var turn uint32
 	var group sync.WaitGroup
 	group.Add(goroutines)
-	var begun int64
-	var start time.Duration
+	var begun, measured int64
+	var start, end time.Duration
 	base := time.Now()
 	for k := 0; k < goroutines; k++ {
 		go func(k int) {
+			wait := func(i int) {
+				before := time.Since(base) // reads one clock, where time.Now reads two
+				turnBefore := atomic.AddUint32(&turn, 1) - 1
+				runtime.Gosched()
+				turns[k*yields+i] = atomic.LoadUint32(&turn) - turnBefore
+				waits[k*yields+i] = uint32(time.Since(base) - before)
+			}
+			for i := 0; i < warmUp; i++ {
+				wait(0)
+			}
 			if atomic.AddInt64(&begun, 1) == goroutines {
 				start = time.Since(base)
 			}
@@ -177,20 +189,30 @@ func queueing(workers int, operations int) {
 				runtime.Gosched()
 			}
 			for i := 0; i < yields; i++ {
-				before := time.Since(base) // reads one clock, where time.Now reads two
+				wait(i)
+			}
+			if atomic.AddInt64(&measured, 1) == goroutines {
+				end = time.Since(base)
+			}
+			for atomic.LoadInt64(&measured) < goroutines {
 				runtime.Gosched()
-				waits[k*yields+i] = uint32(time.Since(base) - before)
 			}
 			group.Done()
 		}(k)
 	}
 	group.Wait()
-	total := float64(time.Since(base) - start)
-	sort.Slice(waits, func(i, j int) bool { return waits[i] < waits[j] })
-	quantile := func(q float64) uint32 { return waits[int(q*float64(len(waits)-1))] }
+	total := float64(end - start)
+	printQuantiles := func(values []uint32) {
+		sort.Slice(values, func(i, j int) bool { return values[i] < values[j] })
+		for _, q := range []float64{0.5, 0.99, 0.999, 1} {
+			fmt.Printf("%d ", values[int(q*float64(len(values)-1))])
+		}
+	}
 	slice := total * float64(workers) / float64(len(waits))
-	fmt.Printf("%d %d %d %d %.0f\n", quantile(0.5), quantile(0.99), quantile(0.999), waits[len(waits)-1],
-		goroutines*slice/float64(workers))
+	printQuantiles(waits)
+	fmt.Printf("%.0f ", goroutines*slice/float64(workers))
+	printQuantiles(turns)
+	fmt.Printf("%d\n", goroutines)
 }
 
 func measure(operations int, run func(int)) float64 {
