@@ -138,7 +138,7 @@ $(BENCH)/runtime_bench_noprobes: $(B)/obj/tests/benchmarks/runtime_bench.o $(B)/
 	$(CXX) $(LDFLAGS) -o $@ $^ -pthread
 $(BENCH)/echo_load: $(B)/obj/tests/benchmarks/echo_load.o
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -o $@ $^
+	$(CXX) $(LDFLAGS) -o $@ $^ -luring
 $(B)/obj/tests/benchmarks/site_cost.o: tests/benchmarks/site_cost.cpp | $(CONTRACT)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(TOOL_INC) $(DEPFLAGS) -c $< -o $@
@@ -161,8 +161,8 @@ $(BENCH)/go_echo: tests/benchmarks/peers/echo_server.go
 	@mkdir -p $(@D)
 	$(GO_BUILD) -o $@ $<
 
-BENCH_OWN   := $(addprefix $(BENCH)/,runtime_bench runtime_bench_noprobes echo_server echo_load profiled site_cost) \
-    $(B)/bin/fiber-kvd $(B)/bin/fiberprof
+BENCH_OWN   := $(addprefix $(BENCH)/,runtime_bench runtime_bench_noprobes echo_server profiled site_cost) \
+    $(if $(wildcard /usr/include/liburing.h),$(BENCH)/echo_load) $(B)/bin/fiber-kvd $(B)/bin/fiberprof
 BENCH_PEERS  = $(if $(shell command -v go),$(BENCH)/go_bench $(BENCH)/go_echo $(BENCH)/go_profiled) \
     $(if $(wildcard /usr/include/boost/fiber/all.hpp),$(BENCH)/boost_bench)
 
