@@ -20,6 +20,7 @@ import time
 WINDOW_MS = 250
 PING_PONG_TARGET = 1.05
 KVD_TARGET = 0.99
+KVD_ROUNDS_FACTOR = 3  # rounds differ by a tenth, and a hundredth is looked for
 KVD_REQUESTS = 150_000
 EXACT_TARGET = 1.3
 REASON_TARGET, STACK_TARGET = 0.02, 0.05
@@ -194,10 +195,10 @@ class ProfilerBench:
             port = server.first_line(r"listening on \S+:(\d+)")
             rates = {"with": [], "without": []}
             load(port)
-            for _ in range(self.rounds):
-                rates["without"].append(load(port))
-                with self.record(server.process.pid):
-                    rates["with"].append(load(port))
+            for turn in range(KVD_ROUNDS_FACTOR * self.rounds):
+                for which in sorted(rates, reverse=turn % 2 == 0):
+                    with self.record(server.process.pid) if which == "with" else contextlib.nullcontext():
+                        rates[which].append(load(port))
         self.add(Figure("sampled tier, fiber-kvd, requests/s attached / not", max(rates["with"]) / max(rates["without"]),
                         least=KVD_TARGET, note=f"{max(rates['without']):.0f} requests/s"))  # fmt: skip
 

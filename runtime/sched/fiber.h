@@ -40,7 +40,6 @@ struct ExceptionState {
 struct alignas(64) Fiber {
   fiberprof_fiber record{};  // first: a registry slot is a Fiber
   Fiber* next = nullptr;     // link of whichever list it is on: free list, global queue, a batch to be readied
-  std::uint64_t queued = 0;  // while in a backlog: since about when, CLOCK_MONOTONIC ns
   Body body = nullptr;
   void* closure = nullptr;
   Stack stack;
@@ -57,6 +56,7 @@ struct alignas(64) Fiber {
   std::uint64_t since() const { return record.since & ~std::uint64_t{1}; }
 
   WaitTiming timing;
+  std::uint64_t queued = 0;        // while in a backlog: since about when, CLOCK_MONOTONIC ns
   std::uint64_t parked_since = 0;  // coarse clock when the wait began that has just ended; set while somebody listens
 };
 

@@ -121,13 +121,13 @@ class LocalQueue {
   std::uint32_t next_streak_ = 0;
   std::uint32_t turn_ = 0;
   std::uint64_t last_aged_ = 0;
-  std::uint64_t time_ = 0;
   std::atomic<std::uint32_t> backlog_size_{0};
-  std::atomic<std::uint64_t> oldest_{kNobody};  // `queued` of the first in the backlog
   RunQueue ring_;
   SpawnDeque spawned_;
   SpinLock backlog_lock_;
   FiberList backlog_;
+  std::atomic<std::uint64_t> oldest_{kNobody};  // `queued` of the first in the backlog
+  std::uint64_t time_ = 0;                      // the owner's, as of its last look at the clock
 };
 
 }  // namespace fiber::detail
