@@ -6,6 +6,9 @@
 
 #include <fiberprof/probes.h>
 
+#include <bit>
+#include <cstdint>
+
 #include "sched/processor.h"
 
 namespace fiber::detail {
@@ -30,7 +33,7 @@ static_assert(kNth_chan_send == 4 && kNth_lock == 12 && kNth_unlock == 13, "see 
 inline bool decisions_watched() { return FIBERPROF_ANY_WAIT_CHANNEL_OR_LOCK_PROBE(); }
 // `fiber` is leaving `processor`, perhaps to wait, in the first slow decision after `passed` decisions in all. Returns
 // after how many the next has to be slow.
-[[gnu::cold, gnu::noinline]] std::uint32_t decision_slow(Fiber* fiber, Processor* processor, std::uint32_t passed);
+[[gnu::cold, gnu::noinline]] std::uint64_t decision_slow(Fiber* fiber, Processor* processor, std::uint32_t passed);
 [[gnu::cold, gnu::noinline]] void resumed_slow(Fiber* fiber, bool of_channel);
 
 // On the waker's stack, before the fiber is in any queue, if there may be something about its wait (closer_look, or a
@@ -50,11 +53,15 @@ inline bool channels_watched() { return FIBERPROF_ANY_CHANNEL_PROBE(); }
 inline bool all_watched() {
   return FIBERPROF_ENABLED(park) || FIBERPROF_ENABLED(unpark) || FIBERPROF_ENABLED(blocked) || channels_watched();
 }
-inline std::uint32_t decision(Fiber* fiber, Processor* processor, std::uint32_t passed) {
-  if (FIBERPROF_ENABLED(blocked_sampled) && !all_watched() && processor->draws.passed_quietly(passed)) {
-    const std::int64_t left = processor->draws.left();
-    return left < ~std::uint32_t{0} ? static_cast<std::uint32_t>(left) : ~std::uint32_t{0};
-  }
+// Whether somebody is attached to the sampled waits, and nobody to all of them: two words of memory tell.
+inline bool only_sampled() {
+  static_assert(kNth_blocked_sampled == 3 && std::endian::native == std::endian::little);
+  const std::uint64_t waits = fiberprof_hot_semaphores[0];
+  return waits != 0 && waits << 16 == 0 && fiberprof_hot_semaphores[1] == 0;
+}
+inline std::uint64_t decision(Fiber* fiber, Processor* processor, std::uint32_t passed) {
+  if (only_sampled() && processor->draws.passed_quietly(passed))
+    return static_cast<std::uint64_t>(processor->draws.left());
   return decision_slow(fiber, processor, passed);
 }
 inline bool locks_watched() { return FIBERPROF_ENABLED(lock) || FIBERPROF_ENABLED(unlock); }
@@ -87,7 +94,7 @@ void adapt_long(std::uint32_t processors, std::uint64_t interval_ns);
 
 namespace fiber::detail::probe {
 inline bool decisions_watched() { return false; }
-inline std::uint32_t decision(Fiber*, Processor*, std::uint32_t) { return ~std::uint32_t{0}; }
+inline std::uint64_t decision(Fiber*, Processor*, std::uint32_t) { return ~std::uint64_t{0}; }
 inline void woken(Fiber*, std::uint64_t) {}
 inline void resumed(Fiber*, bool) {}
 inline bool channels_watched() { return false; }

@@ -68,7 +68,7 @@ class ShortDraws {
  public:
   // As passed(), if that would return 0 and change nothing but the countdown; false: it has to be called.
   bool passed_quietly(std::uint32_t decisions) {
-    if (countdown_ <= decisions || counted_ || period_.load(std::memory_order_relaxed) != seen_period_) return false;
+    if (countdown_ <= decisions || period_.load(std::memory_order_relaxed) != quiet_period_) return false;
     countdown_ -= decisions;
     return true;
   }
@@ -80,7 +80,7 @@ class ShortDraws {
       events_ = 0;
     }
     const std::uint64_t mean = thinned(mean_.load(std::memory_order_relaxed), events_);
-    counted_ = false;
+    quiet_period_ = period;
     countdown_ -= decisions;
     const std::uint64_t weight = countdown_ > 0 ? 0 : weight_;
     // A geometric distribution has no memory, so the rest of a countdown may be drawn anew with another mean.
@@ -94,7 +94,7 @@ class ShortDraws {
   // The decision drawn last was a wait, and is measured.
   void count() {
     ++events_;
-    counted_ = true;
+    quiet_period_ = seen_period_ - 1;
   }
   // After how many decisions to call again, at the latest.
   std::int64_t left() const { return countdown_; }
@@ -129,7 +129,7 @@ class ShortDraws {
   std::uint64_t random_ = 0;
   std::uint64_t events_ = 0;  // of this period
   std::uint32_t seen_period_ = 0;
-  bool counted_ = false;  // since the last call of passed(): the mean may have changed
+  std::uint32_t quiet_period_ = 0;  // while that is this one, the mean is what it was in the last call of passed()
   std::atomic<std::uint32_t> period_{0};
   std::atomic<std::uint64_t> mean_{1};  // N
 };

@@ -44,13 +44,12 @@ void parked(Fiber* fiber, const Processor* processor, std::uint64_t weight) {
 
 }  // namespace
 
-std::uint32_t decision_slow(Fiber* fiber, Processor* processor, std::uint32_t passed) {
+std::uint64_t decision_slow(Fiber* fiber, Processor* processor, std::uint32_t passed) {
   sampling::ShortDraws& draws = processor->draws;
-  std::uint32_t next = ~std::uint32_t{0};
-  std::uint64_t weight = 0;
+  std::uint64_t next = ~std::uint64_t{0}, weight = 0;
   if (FIBERPROF_ENABLED(blocked_sampled)) {
     weight = draws.passed(passed);
-    next = static_cast<std::uint32_t>(std::min<std::int64_t>(draws.left(), next));
+    next = static_cast<std::uint64_t>(draws.left());
   } else {
     draws.stop();
   }

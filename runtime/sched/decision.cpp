@@ -36,10 +36,10 @@ bool timers_due(const Processor* processor) {
     }
     if (worker->local != nullptr) worker->bias = watched ? bias_of(processor) : bias_unwatched(processor);
   }
-  std::uint32_t left = processor->until_tick;
+  std::uint64_t left = processor->until_tick;
   if (watched) [[unlikely]]
     left = std::min(left, probe::decision(fiber, processor, passed));
-  processor->decisions_left = processor->decisions_step = seeded::on() ? 1 : left;
+  processor->decisions_left = processor->decisions_step = seeded::on() ? 1 : static_cast<std::uint32_t>(left);
   return go_round;
 }
 
