@@ -104,12 +104,13 @@ sanitize: sanitize-asan sanitize-tsan
 
 # The runtime's tests in Valgrind, which must know every stack: not a word about a switched one. Left out: what needs
 # more descriptors than Valgrind leaves a program, thousands of fibers (it finds a stack by going through all of them)
-# or many processes (each takes seconds to start), as tests of misuse do; and what looks through all of a
-# stack, written or not.
+# or many processes (each takes seconds to start), as tests of misuse do; what looks through all of a stack, written
+# or not; and what counts how often a thread sleeps, which here includes its waiting for the others' turns.
 empty :=
 space := $(empty) $(empty)
 VALGRIND_WITHOUT := *Misuse* *EndsTheProcess* *EndsWithAMessage* *Death* Options.* *AllAsleep.* Seeded.* SeededTime.* \
-    Stack.* *ManyFibers* *OutOfDescriptors* NetDescriptors.* *ATokenIsAWordThatPointsToItsGroup*
+    Stack.* *ManyFibers* *OutOfDescriptors* NetDescriptors.* *ATokenIsAWordThatPointsToItsGroup* \
+    *SleepsLessWhileEventsAreQuick*
 .PHONY: valgrind
 valgrind: $(B)/tests/runtime_test
 	scripts/install-deps valgrind
