@@ -47,15 +47,17 @@ TEST_P(Onces, IsTriedAgainByTheNextAfterAnException) {
   run([] {
     fiber::Once once;
     fiber::Channel<bool> go_on;
+    std::atomic<bool> begun{false};
     std::vector<int> ran;
     auto first = fiber::spawn([&] {
       once.call([&] {
         ran.push_back(0);
+        begun = true;
         go_on.receive();
         throw std::runtime_error("first");
       });
     });
-    while (ran.empty()) fiber::yield();
+    while (!begun) fiber::yield();
     fiber::WaitGroup rest;
     for (int i = 1; i <= 3; ++i) {
       fiber::go([&, i, token = rest.token()] {
