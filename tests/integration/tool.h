@@ -106,6 +106,14 @@ class Recording {
   std::string path_;
 };
 
+// Of what a report says was lost, what it misses for it. A worker's stack whose end was not in memory just then is
+// told, and but for a name whole.
+inline nlohmann::json missed(const nlohmann::json& report) {
+  nlohmann::json losses = report["losses"];
+  losses.erase("inner end of a stack not kept");
+  return losses;
+}
+
 inline bool stack_has(const nlohmann::json& row, const std::string& function) {
   for (const auto& frame : row["stack"]) {
     if (frame["function"].get<std::string>().find(function) != std::string::npos) return true;
