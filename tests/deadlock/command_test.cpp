@@ -91,7 +91,9 @@ TEST(DeadlockInACore, IsThatOfTheProcess) {
     nlohmann::json live;
     for (int look = 0; look < 200 && (!live.is_object() || live["dead"].size() != size_t(fibers)); ++look)
       live = verdict(std::to_string(target.pid()));
-    ASSERT_EQ(live["dead"].size(), size_t(fibers)) << kernel;
+    ASSERT_EQ(live["dead"].size(), size_t(fibers))
+        << kernel << ":\n"
+        << live.dump(1) << run_command(kFiberprof + " dump " + std::to_string(target.pid()) + " 2>&1").output;
     const std::string core = target.abort();
     ASSERT_NE(core, "");
     const auto dead = verdict("--core " + core);
