@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <limits>
 #include <thread>
@@ -193,6 +194,7 @@ TEST_P(Sync, ThreadsShareMutexesAndConditionsWithFibers) {
     fiber::Condition changed;
     constexpr int kThreads = 3, kFibers = 5, kEach = 300;
     long counter = 0;
+    std::atomic<bool> watching{false};
     fiber::WaitGroup all(kThreads + kFibers);
     auto work = [&] {
       for (int i = 0; i < kEach; ++i) {
@@ -207,8 +209,10 @@ TEST_P(Sync, ThreadsShareMutexesAndConditionsWithFibers) {
     std::thread watcher([&] {
       std::unique_lock lock(mutex);
       EXPECT_EQ(changed.wait(lock, 0ms), fiber::Status::timed_out);
+      watching = true;
       changed.wait(lock, [&] { return counter == (kThreads + kFibers) * kEach; });
     });
+    while (!watching) fiber::yield();  // nobody notifies before
     std::vector<std::thread> threads;
     for (int t = 0; t < kThreads; ++t) threads.emplace_back(work);
     for (int f = 0; f < kFibers; ++f) fiber::go(work);

@@ -105,7 +105,8 @@ TEST_F(RecordTest, ATargetThatIsKilledStillGivesARecordingWithNames) {
   EXPECT_EQ(count(recorded, SampleKind::blocked, "chan receive"), 50u);
   for (const Sample& sample : recorded.samples) {
     if (sample.reason != "chan receive") continue;
-    EXPECT_TRUE(has_function(recorded, sample, "contract_fiber_entry"));
+    EXPECT_TRUE(has_function(recorded, sample, "contract_fiber_entry"))
+        << sample.count << " waits; losses: " << testing::PrintToString(recorded.losses);
   }
 }
 
