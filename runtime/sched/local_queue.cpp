@@ -38,7 +38,7 @@ Fiber* LocalQueue::pop_spawned() {
 }
 
 Fiber* LocalQueue::pop_rest() {
-  if (backlog_size_.load(std::memory_order_relaxed) != 0) {
+  if (has_backlog()) {
     if (Fiber* fiber = refill(ring_)) return fiber;
   }
   while (spawned_.size() != 0) {
@@ -71,7 +71,7 @@ Fiber* LocalQueue::refill(RunQueue& ring) {
 
 Fiber* LocalQueue::steal_into(LocalQueue& thief) {
   if (Fiber* fiber = ring_.steal_into(thief.ring_)) return fiber;
-  if (backlog_size_.load(std::memory_order_relaxed) != 0) {
+  if (has_backlog()) {
     if (Fiber* fiber = refill(thief.ring_)) return fiber;
   }
   return spawned_.size() == 0 ? nullptr : spawned_.take_oldest();
@@ -79,7 +79,8 @@ Fiber* LocalQueue::steal_into(LocalQueue& thief) {
 
 void LocalQueue::share_backlog(LocalQueue& thief, std::uint32_t most) {
   const bool behind = thief.has_backlog();
-  if (!behind) most = std::min(most, (size() - std::min(size(), thief.size())) / 2);
+  const std::uint32_t here = size(), there = thief.size();  // both change meanwhile
+  if (!behind) most = std::min(most, (here - std::min(here, there)) / 2);
   FiberList moved;
   {
     std::lock_guard guard(backlog_lock_);

@@ -37,7 +37,7 @@ class LocalQueue {
     if (Fiber* displaced = swap_next(fiber)) push_last(displaced);
   }
   void push_last(Fiber* fiber) {
-    if (backlog_size_.load(std::memory_order_relaxed) != 0 || !ring_.push(fiber)) [[unlikely]]
+    if (has_backlog() || !ring_.push(fiber)) [[unlikely]]
       push_backlog(fiber);
   }
   void push_spawned(Fiber* fiber) {
