@@ -38,6 +38,10 @@ struct pid {
   struct upid numbers[1];
 } CORE;
 
+struct sched_entity {
+  u64 sum_exec_runtime; /* ns on a CPU so far, up to date whenever the thread leaves it */
+} CORE;
+
 struct task_struct {
   int pid;  /* of the thread, in the initial pid namespace */
   int tgid; /* of the process */
@@ -45,6 +49,7 @@ struct task_struct {
   unsigned int __state;
   struct task_struct* group_leader;
   struct pid* thread_pid;
+  struct sched_entity se;
 } CORE;
 
 /* Before Linux 5.14 the field had another name and type. */

@@ -51,44 +51,8 @@ static __always_inline void find_cause(struct fp_worker* worker, const struct pt
   }
 }
 
-static __always_inline void switched_out(void* ctx, int preempted, struct task_struct* task, u64 state,
-                                         struct fp_worker* worker) {
-  struct fp_offcpu_key* why = &worker->why;
-  const u64 now = bpf_ktime_get_ns();
-  worker->seen = 1;
-  worker->ran_ns += now - worker->on_ns;
-  worker->on_ns = now; /* if it ends now, or nothing can be found out about it */
-  if (state & TASK_DEAD) return;
-  why->cause = FP_PREEMPTED;
-  why->syscall = -1;
-  why->futex_op = 0;
-  why->fiber_entry = 0;
-  why->user_stack = 0;
-  why->kernel_stack = 0;
-  const u64 fiber = fiber_on(worker, &why->fiber_entry);
-  worker->fiber = fiber;
-  why->on_fiber = fiber != 0;
-  preempted = preempted || !state;
-  worker->woken_ns = preempted ? now : 0;
-  worker->start_ns = now;
-  if (filter_sites || filter_names) {
-    worker->unwanted = !has_wanted_fiber(worker);
-    /* it may still explain a wait that is wanted */
-    if (worker->unwanted && !(wakers && fiber)) return;
-  }
-
-  struct pt_regs regs;
-  const int known = !user_registers(task, &regs);
-  if (!known) lost(FP_LOST_USER_MEMORY, 1);
-  if (!preempted && known) find_cause(worker, &regs, state);
-  if (fiber && known) why->user_stack = worker_stack(why->tgid, &regs, 0, ~0u);
-  /* an idle worker sleeps thousands of times a second, always at the same place in the kernel: 1 us each saved */
-  if (!preempted && (fiber || (why->cause != FP_FUTEX && why->cause != FP_POLL)))
-    why->kernel_stack = kernel_stack(ctx, 0);
-}
-
-static __always_inline void switched_in(struct fp_worker* worker) {
-  const u64 start = worker->start_ns, now = bpf_ktime_get_ns();
+static __always_inline void switched_in(struct fp_worker* worker, u64 now) {
+  const u64 start = worker->start_ns;
   struct fp_worker_time* time = time_of(worker->why.tgid);
   if (time) ADD(time->on_cpu_ns, worker->ran_ns);
   worker->ran_ns = 0;
@@ -127,6 +91,55 @@ static __always_inline void switched_in(struct fp_worker* worker) {
   value->histogram[bucket_of(ns)]++;
 }
 
+/*
+ * A kernel may keep programs from running in the context of some of its threads (seen: in that of process 1), and it is
+ * the thread before that is current when a worker is switched in. Then the worker has run since the moment that its own
+ * time on a CPU says.
+ */
+static __always_inline void came_back_unseen(struct fp_worker* worker, u64 now, u64 task_ns) {
+  const u64 since = now - (task_ns - worker->task_ns);
+  switched_in(worker, since > worker->start_ns && since <= now ? since : worker->start_ns);
+  lost(FP_UNSEEN, 1);
+}
+
+static __always_inline void switched_out(void* ctx, int preempted, struct task_struct* task, u64 state,
+                                         struct fp_worker* worker) {
+  struct fp_offcpu_key* why = &worker->why;
+  const u64 now = bpf_ktime_get_ns(), task_ns = task->se.sum_exec_runtime;
+  if (worker->start_ns) came_back_unseen(worker, now, task_ns);
+  worker->task_ns = task_ns;
+  worker->seen = 1;
+  worker->ran_ns += now - worker->on_ns;
+  worker->on_ns = now; /* if it ends now, or nothing can be found out about it */
+  if (state & TASK_DEAD) return;
+  why->cause = FP_PREEMPTED;
+  why->syscall = -1;
+  why->futex_op = 0;
+  why->fiber_entry = 0;
+  why->user_stack = 0;
+  why->kernel_stack = 0;
+  const u64 fiber = fiber_on(worker, &why->fiber_entry);
+  worker->fiber = fiber;
+  why->on_fiber = fiber != 0;
+  preempted = preempted || !state;
+  worker->woken_ns = preempted ? now : 0;
+  worker->start_ns = now;
+  if (filter_sites || filter_names) {
+    worker->unwanted = !has_wanted_fiber(worker);
+    /* it may still explain a wait that is wanted */
+    if (worker->unwanted && !(wakers && fiber)) return;
+  }
+
+  struct pt_regs regs;
+  const int known = !user_registers(task, &regs);
+  if (!known) lost(FP_LOST_USER_MEMORY, 1);
+  if (!preempted && known) find_cause(worker, &regs, state);
+  if (fiber && known) why->user_stack = worker_stack(why->tgid, &regs, 0, ~0u);
+  /* an idle worker sleeps thousands of times a second, always at the same place in the kernel: 1 us each saved */
+  if (!preempted && (fiber || (why->cause != FP_FUTEX && why->cause != FP_POLL)))
+    why->kernel_stack = kernel_stack(ctx, 0);
+}
+
 SEC("tp_btf/sched_switch")
 int on_switch(u64* ctx) {
   struct task_struct* previous = (struct task_struct*)ctx[1];
@@ -137,7 +150,7 @@ int on_switch(u64* ctx) {
     switched_out(ctx, ctx[0] & 1, previous, state, worker);
   }
   worker = worker_of(next);
-  if (worker) switched_in(worker);
+  if (worker) switched_in(worker, bpf_ktime_get_ns());
   return 0;
 }
 

@@ -179,6 +179,7 @@ Result<void> SnapshotReader::read_losses(Snapshot& snapshot) {
   losses.chain_map_full = total[FP_LOST_CHAINS_FULL];
   losses.waker_forgotten = total[FP_LOST_WAKER];
   losses.leaf_missing = total[FP_LOST_LEAF];
+  losses.unseen = total[FP_UNSEEN];
   losses.clipped = total[FP_CLIPPED];
   losses.filtered = total[FP_FILTERED];
   return {};

@@ -115,10 +115,11 @@ struct Losses {
   uint64_t chain_map_full = 0;     // who ended a wait was not recorded, or not in full
   uint64_t waker_forgotten = 0;    // the same: there was no room to remember it until the wait ended
   uint64_t leaf_missing = 0;       // the inner end of a worker's stack was not kept: callers of libc may be missing
+  uint64_t unseen = 0;             // a worker came back to its CPU unseen: when was told by its own time on CPUs
   uint64_t filtered = 0;           // waits shorter than the wanted minimum, which are not recorded
   uint64_t clipped = 0;  // waits that began before the attach: counted, but only the part since then is in the totals
-  // Of all these, what was lost. stack_truncated, leaf_missing and clipped are not, those events are recorded; filtered
-  // is what was asked for.
+  // Of all these, what was lost. stack_truncated, leaf_missing, unseen and clipped are not, those events are recorded;
+  // filtered is what was asked for.
   uint64_t total() const {
     return blocked_map_full + offcpu_map_full + stack_map_full + worker_stack_map_full + stack_walk_failed +
            stack_hash_collision + user_memory_fault + worker_map_full + queue_map_full + queued_map_full + map_busy +
