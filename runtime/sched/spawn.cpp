@@ -165,14 +165,10 @@ void yield() {
   }
   Fiber* fiber = worker->current;
   set_state(fiber, FIBERPROF_FIBER_RUNNABLE);
-  LocalQueue& queue = worker->local->queue;
-  if (queue.has_thieves()) {
+  if (worker->local->queue.has_thieves())
     Scheduler::instance().leave(fiber, {AfterSwitch::Kind::requeue, fiber});
-  } else {
-    // Nobody else can take it before its registers are saved.
-    queue.push_last(fiber);
-    Scheduler::instance().leave(fiber, {AfterSwitch::Kind::nothing, nullptr});
-  }
+  else
+    Scheduler::instance().leave(fiber, {AfterSwitch::Kind::nothing, fiber});
 }
 
 std::uint64_t current_id() { return detail::id_of(detail::this_fiber()); }

@@ -47,17 +47,25 @@ inline void count_one(std::uint64_t& field) {
   }
 
   Fiber* next = nullptr;
+  bool go_round = false;
   // A blocking section may have cost this worker its processor: then only the scheduler's own loop can go on.
   if (processor != nullptr) {
-    bool go_round = false;
     if (--processor->decisions_left == 0) [[unlikely]]
       go_round = decide_slowly(worker, fiber);
     if (!go_round) [[likely]]
       next = processor->queue.pop();
   }
+  if (after.kind == AfterSwitch::Kind::nothing) {
+    // Who yields is in the queue only from here on: a monitor that looks meanwhile would take a fiber for one that
+    // waits there, half of the time if it yields all the time. Nobody else can take it before its registers are saved.
+    if (next == nullptr && !go_round)
+      next = fiber;
+    else
+      processor->queue.push_last(fiber);
+  }
   if (next != nullptr) {
     start_running(worker, next);
-    // Only a fiber that was in the queue before its registers are saved, as yield does alone, can be its own successor.
+    // Who yields while nobody else is there.
     if (next == fiber) [[unlikely]]
       return true;
     sanitizer::leave(fiber->sanitizer, next->sanitizer, after.kind == AfterSwitch::Kind::recycle);

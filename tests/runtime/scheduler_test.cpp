@@ -297,6 +297,38 @@ TEST(RunQueue, ThievesAndOwnerTakeEachFiberOnce) {
   for (std::size_t i = 0; i < fibers.size(); ++i) EXPECT_EQ(taken[i], pushed[i]);
 }
 
+// Who yields has the processor until the next one does; a look from outside must not take it for one that waits,
+// however often it yields.
+TEST(QueueDepth, IsThatOfTheOthers) {
+  for (const int fibers : {1, 2, 8}) {
+    SCOPED_TRACE(fibers);
+    fiber::run(fiber::Options{.processors = 1}, [&] {
+      std::atomic<bool> stop{false};
+      std::atomic<int> ready{0};
+      fiber::WaitGroup all(fibers);
+      for (int i = 0; i < fibers; ++i) {
+        fiber::go([&] {
+          ++ready;
+          while (!stop) fiber::yield();
+          all.done();
+        });
+      }
+      double mean = 0;
+      std::thread watcher([&] {
+        while (ready != fibers) std::this_thread::yield();
+        constexpr int kLooks = 100'000;
+        std::uint64_t sum = 0;
+        for (int i = 0; i < kLooks; ++i) sum += fiber::detail::Scheduler::instance().processor(0).depth();
+        mean = static_cast<double>(sum) / kLooks;
+        stop = true;
+      });
+      all.wait();
+      watcher.join();
+      EXPECT_NEAR(mean, fibers - 1, 0.3);
+    });
+  }
+}
+
 // A fiber that is made runnable by one that computes on waits for it on its own processor, and while waking somebody
 // for such a fiber has been in vain lately, nobody is woken. It must not stay there while processors are idle.
 TEST(SkippedWakes, AFiberReadiedByOneThatComputesOnRunsElsewhere) {
