@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "profile/losses.h"
 #include "support/command.h"
 
 namespace fiberprof::test {
@@ -106,12 +107,12 @@ class Recording {
   std::string path_;
 };
 
-// Of what a report says was lost, what it misses for it. A worker's stack whose end was not in memory just then is
-// told, and but for a name whole.
+// What a report misses, without its remarks about what it has.
 inline nlohmann::json missed(const nlohmann::json& report) {
-  nlohmann::json losses = report["losses"];
-  losses.erase("inner end of a stack not kept");
-  return losses;
+  nlohmann::json missed = nlohmann::json::object();
+  for (const auto& [cause, events] : report["losses"].items())
+    if (is_lost(cause)) missed[cause] = events;
+  return missed;
 }
 
 inline bool stack_has(const nlohmann::json& row, const std::string& function) {

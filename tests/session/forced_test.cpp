@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fixture.h"
+#include "profile/losses.h"
 #include "session/profile_builder.h"
 #include "support/command.h"
 
@@ -48,6 +49,12 @@ class ForcedTest : public SessionTest {
   std::unique_ptr<Child> target_;
 };
 
+Causes lost(const Snapshot& snapshot) {
+  Causes causes = named_losses(snapshot.losses);
+  std::erase_if(causes, [](const auto& cause) { return !is_lost(cause.first); });
+  return causes;
+}
+
 uint64_t waits(const Snapshot& snapshot) {
   uint64_t sum = 0;
   for (const BlockedEntry& entry : snapshot.blocked) sum += entry.count;
@@ -60,7 +67,7 @@ TEST_F(ForcedTest, AStackThatCannotBeWalkedIsCountedAndSoIsItsWait) {
   ASSERT_EQ(target_->ask("cut 12"), "fired 12");
   const auto snapshot = session->snapshot();
   ASSERT_TRUE(snapshot);
-  EXPECT_EQ(named_losses(snapshot->losses), (Causes{{"stack not readable", 12}}));
+  EXPECT_EQ(lost(*snapshot), (Causes{{"stack not readable", 12}}));
   ASSERT_EQ(snapshot->blocked.size(), 1u);
   EXPECT_EQ(snapshot->blocked[0].count, 12u);
   // What lies within reach is there: the probe's site, its caller, and the frames up to the cut.
@@ -75,7 +82,7 @@ TEST_F(ForcedTest, AFaultOnUserMemoryIsCountedAndSoIsTheTime) {
   ASSERT_EQ(target_->ask("on 1 wild 2 10"), "ok");
   const auto snapshot = session->snapshot();
   ASSERT_TRUE(snapshot);
-  const Causes causes = named_losses(snapshot->losses);
+  const Causes causes = lost(*snapshot);
   ASSERT_EQ(causes.size(), 1u);
   EXPECT_GE(causes.at("worker memory not readable"), 10u);
   uint64_t slept = 0;
@@ -98,7 +105,7 @@ TEST_F(ForcedTest, FullMapsOfWorkersAreCountedEachByItself) {
   ASSERT_EQ(target_->ask("blocked 3 2 10 1 1"), "fired 3");
   const auto snapshot = session->snapshot();
   ASSERT_TRUE(snapshot);
-  const Causes causes = named_losses(snapshot->losses);
+  const Causes causes = lost(*snapshot);
   ASSERT_EQ(causes.size(), 1u) << causes.begin()->first;
   EXPECT_GE(causes.at("worker stack map full"), 5u);
   EXPECT_TRUE(snapshot->stacks.contains(snapshot->blocked.at(0).stack)) << "waits have room of their own";
@@ -113,7 +120,7 @@ TEST_F(ForcedTest, AFullMapOfOffCpuTimesIsCounted) {
   ASSERT_EQ(target_->ask("pipe 1 5"), "ok");
   const auto snapshot = session->snapshot();
   ASSERT_TRUE(snapshot);
-  const Causes causes = named_losses(snapshot->losses);
+  const Causes causes = lost(*snapshot);
   ASSERT_EQ(causes.size(), 1u) << causes.begin()->first;
   EXPECT_GE(causes.at("off-CPU map full"), 5u);
 }
@@ -125,7 +132,7 @@ TEST_F(ForcedTest, AFullMapOfWorkersIsCounted) {
   ASSERT_TRUE(session) << session.error().message();
   const auto snapshot = session->snapshot();
   ASSERT_TRUE(snapshot);
-  EXPECT_EQ(named_losses(snapshot->losses), (Causes{{"worker map full", 1}})) << "of two workers";
+  EXPECT_EQ(lost(*snapshot), (Causes{{"worker map full", 1}})) << "of two workers";
 }
 
 TEST_F(ForcedTest, TheToolSaysWhatWasLostOnStandardErrorAndInJson) {
