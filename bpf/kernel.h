@@ -50,6 +50,7 @@ struct task_struct {
   struct task_struct* group_leader;
   struct pid* thread_pid;
   struct sched_entity se;
+  u64 start_time; /* CLOCK_MONOTONIC */
 } CORE;
 
 /* Before Linux 5.14 the field had another name and type. */

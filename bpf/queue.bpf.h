@@ -67,13 +67,23 @@ int on_queue_sample(struct pt_regs* ctx) {
   return 0;
 }
 
+/* The time before the first sample counts, too: the monitor of a program that is asleep may not notice for 100 ms that
+ * somebody watches. */
+static __always_inline u64 unsampled_ns(u64 interval) {
+  const u64 now = bpf_ktime_get_ns(), begun = BPF_CORE_READ((struct task_struct*)bpf_get_current_task(), start_time);
+  const u64 watched = now - (begun > attached_ns ? begun : attached_ns);
+  return (s64)watched > (s64)interval ? watched - interval : 0;
+}
+
 SEC("uprobe")
 int on_fibers_sample(struct pt_regs* ctx) {
   STAY_ON_THE_TASKS_STACK(ctx);
   struct fp_counters* value = counters_of(watched_process());
   if (!value) return 0;
+  u64 ns = ARG1(ctx);
+  if (!value->fiber_us) ns += unsampled_ns(ns);
   value->fibers = ARG0(ctx);
-  ADD(value->fiber_us, ARG0(ctx) * ARG1(ctx) / 1000);
+  ADD(value->fiber_us, ARG0(ctx) * ns / 1000);
   return 0;
 }
 

@@ -62,8 +62,8 @@ std::vector<WantedProbe> Session::State::wanted() const {
   const auto& programs = skeleton->progs;
   std::vector<WantedProbe> list = {
       {"worker_start", programs.on_worker_start, false}, {"proc_sample", programs.on_proc_sample, false},
-      {"queue_sample", programs.on_queue_sample, false}, {"fibers_sample", programs.on_fibers_sample, false},
-      {"handoff", programs.on_handoff, false},           {"overrun", programs.on_overrun, false},
+      {"queue_sample", programs.on_queue_sample, false}, {"handoff", programs.on_handoff, false},
+      {"overrun", programs.on_overrun, false},
   };
   if (options.wakers)
     list.push_back({options.tier == Tier::exact ? "unpark" : "unpark_sampled", programs.on_unpark, true});
@@ -71,6 +71,8 @@ std::vector<WantedProbe> Session::State::wanted() const {
     list.push_back({"blocked", programs.on_blocked_exact, true});
   else
     list.push_back({"blocked_sampled", programs.on_blocked_sampled, true});
+  // When it fires first, it is known since when the waits are watched.
+  list.push_back({"fibers_sample", programs.on_fibers_sample, false});
   return list;
 }
 
