@@ -7,7 +7,7 @@
 #   make goker    build, measure what fiberprof deadlock finds of real blocking bugs
 #   make install  PREFIX=/usr/local
 #   make sanitize build and run all tests with AddressSanitizer (which finds leaks, too) and UndefinedBehaviorSanitizer,
-#                 and the runtime's with ThreadSanitizer
+#                 and with ThreadSanitizer all but the model's
 #   make valgrind run the runtime's tests in Valgrind
 #   make fuzz     libFuzzer on what reads core files and the memory of other processes
 #   make lint     clang-format and clang-tidy, layer rules

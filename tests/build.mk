@@ -28,7 +28,7 @@ $(B)/tests/programs/%: $(B)/obj/tests/programs/%.o $(B)/lib/libfiberrt.a
 $(B)/obj/tests/%.o: tests/%.cpp | $(CONTRACT) $(BPF_SKEL)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(TEST_INC) -DFIBERPROF_BUILD_DIR='"$(abspath $(B))"' -DFIBERPROF_PLAIN_DIR='"$(abspath $(PLAIN))"' \
-	    -DFIBERPROF_SOURCE_DIR='"$(CURDIR)"' \
+	    -DFIBERPROF_TARGET_DIR='"$(abspath $(TARGETS))"' -DFIBERPROF_SOURCE_DIR='"$(CURDIR)"' \
 	    $(DEPFLAGS) -c $< -o $@
 
 # Programs that the deadlock detector is judged by: blocking bugs, and what must never be taken for one.
@@ -64,19 +64,21 @@ tests: all $(TEST_PROGRAMS) $(GOKER_PROGRAMS) $(TEST_BINARIES)
 -include $(shell find $(B)/obj/tests -name '*.d' 2>/dev/null)
 .PRECIOUS: $(B)/obj/tests/%.o $(B)/obj/tests/programs/%.o
 
-# All tests once more with AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer in $(B)/asan, and those of the
-# runtime with ThreadSanitizer in $(B)/tsan. Not with the latter: what the contract's and the debugger's tests run in
-# their own process is one thread; the model's threads are coroutines that a single one runs, and their memory orders
-# are what the model itself checks; the tool's own code has no threads.
+# All tests once more with AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer in $(B)/asan, and with
+# ThreadSanitizer in $(B)/tsan. Not with the latter: the model, whose threads are coroutines that a single one runs, and
+# whose memory orders are what it checks itself.
 SANITIZE_OPT := -O1
 # Where the build without sanitizers is, and what tests need of it: what deadlocks are proved of, and what dumps core.
 PLAIN          ?= $(B)
 PLAIN_PROGRAMS := goker heaped parked rounds suspicious
+# Where the programs are that the tool and gdb are tried on. With ThreadSanitizer those without it: it takes a fiber for
+# a thread and ends at 8,128 of them, and lets nobody dump core.
+TARGETS        ?= $(B)
 # Without the check of an object's type: it makes a pipe to find out whether memory can be read, and takes a good object
 # for a bad one where a test has used up the descriptors.
 ASAN_FLAGS   := -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all
 TSAN_FLAGS   := -fsanitize=thread
-TSAN_AREAS   := kvd leaks random runtime
+TSAN_AREAS   := $(filter-out model,$(TEST_AREAS))
 ASAN_TESTS   := $(TEST_BINARIES:$(B)/%=$(B)/asan/%)
 TSAN_TESTS   := $(TSAN_AREAS:%=$(B)/tsan/tests/%_test)
 # Use after return is looked for; programs may dump core, which tests need; and ThreadSanitizer does not wait a second
@@ -94,7 +96,9 @@ sanitize-asan:
 	+$(MAKE) $(addprefix $(B)/tests/programs/,$(PLAIN_PROGRAMS))
 	+$(MAKE) PLAIN=$(B) B=$(B)/asan OPT=$(SANITIZE_OPT) SANITIZE='$(ASAN_FLAGS)' tests
 sanitize-tsan:
-	+$(MAKE) B=$(B)/tsan OPT=$(SANITIZE_OPT) SANITIZE='$(TSAN_FLAGS)' runtime-programs $(TSAN_TESTS)
+	+$(MAKE) $(TEST_PROGRAMS) $(GOKER_PROGRAMS)
+	+$(MAKE) PLAIN=$(B) TARGETS=$(B) B=$(B)/tsan OPT=$(SANITIZE_OPT) SANITIZE='$(TSAN_FLAGS)' all runtime-programs \
+	    $(TSAN_TESTS)
 # Of all that, what `make test` has time for: random programs over every primitive on several processors.
 RACE_TESTS := $(B)/tsan/tests/random_test
 races:

@@ -144,7 +144,7 @@ TEST(DeadlockOfManyFibers, TakesLittleMemory) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "a sanitizer's own memory would be measured";
 #endif
-  fiberprof::test::Child child({FIBERPROF_BUILD_DIR "/tests/programs/many_parked", "400000"});
+  fiberprof::test::Child child({FIBERPROF_TARGET_DIR "/tests/programs/many_parked", "400000"});
   ASSERT_EQ(child.line, "ready");
   // What it may write to at all, in KiB: 160 bytes for each.
   const CommandResult result =

@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 
 const std::string kScript = std::string(FIBERPROF_SOURCE_DIR) + "/scripts/fiberprof-gdb.py";
 
-std::string program(const std::string& name) { return std::string(FIBERPROF_BUILD_DIR) + "/tests/programs/" + name; }
+std::string program(const std::string& name) { return std::string(FIBERPROF_TARGET_DIR) + "/tests/programs/" + name; }
 
 std::string slurp(const std::string& path) {
   std::ostringstream text;

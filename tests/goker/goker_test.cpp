@@ -17,7 +17,7 @@
 namespace {
 
 const std::string kFiberprof = FIBERPROF_BUILD_DIR "/bin/fiberprof";
-const std::string kGoker = FIBERPROF_BUILD_DIR "/tests/programs/goker";
+const std::string kGoker = FIBERPROF_TARGET_DIR "/tests/programs/goker";
 // A sanitizer's allocator is none whose blocks can be told from outside: what something is to be proved of is without.
 const std::string kProvable = FIBERPROF_PLAIN_DIR "/tests/programs/goker";
 

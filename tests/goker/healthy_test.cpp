@@ -23,7 +23,7 @@ namespace {
 using namespace std::chrono_literals;
 
 const std::string kFiberprof = FIBERPROF_BUILD_DIR "/bin/fiberprof";
-std::string kHealthy = FIBERPROF_BUILD_DIR "/tests/programs/healthy";
+std::string kHealthy = FIBERPROF_TARGET_DIR "/tests/programs/healthy";
 constexpr unsigned kAtATime = 6;
 
 struct Program {

@@ -20,10 +20,9 @@
 
 namespace fiberprof::test {
 
-inline const std::string kBuild = FIBERPROF_BUILD_DIR;
-inline const std::string kTool = kBuild + "/bin/fiberprof";
+inline const std::string kTool = FIBERPROF_BUILD_DIR "/bin/fiberprof";
 
-inline std::string program(const std::string& name) { return kBuild + "/tests/programs/" + name; }
+inline std::string program(const std::string& name) { return FIBERPROF_TARGET_DIR "/tests/programs/" + name; }
 
 inline std::string slurp(const std::string& path) {
   std::ostringstream text;

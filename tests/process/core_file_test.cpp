@@ -81,7 +81,7 @@ class KernelCore : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(KernelCore, HasTheFibersOfTheProcess) {
-  Dumpable target({FIBERPROF_BUILD_DIR + std::string("/tests/") + GetParam()});
+  Dumpable target({FIBERPROF_TARGET_DIR + std::string("/tests/") + GetParam()});
   ASSERT_TRUE(target.wait_for_parked("deep"));
   const uint32_t pid = target.pid();
   FiberFinder finder;
@@ -94,7 +94,7 @@ TEST_P(KernelCore, HasTheFibersOfTheProcess) {
   EXPECT_EQ(core->pid(), pid);
   EXPECT_EQ(core->signal(), SIGABRT);
   EXPECT_EQ(core->name(), std::string(GetParam()).substr(std::string(GetParam()).rfind('/') + 1).substr(0, 15));
-  EXPECT_EQ(core->executable(), fs::canonical(FIBERPROF_BUILD_DIR + std::string("/tests/") + GetParam()));
+  EXPECT_EQ(core->executable(), fs::canonical(FIBERPROF_TARGET_DIR + std::string("/tests/") + GetParam()));
   EXPECT_EQ(core->missing(), 0u);
   EXPECT_TRUE(core->remarks().empty()) << core->remarks()[0];
   const auto dead = core->find_fibers();

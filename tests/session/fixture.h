@@ -16,7 +16,7 @@
 
 namespace fiberprof::test {
 
-inline const std::string kTarget = FIBERPROF_BUILD_DIR "/tests/programs/contract_target";
+inline const std::string kTarget = FIBERPROF_TARGET_DIR "/tests/programs/contract_target";
 
 class SessionTest : public ::testing::Test {
  protected:

@@ -18,7 +18,7 @@ class ReconcileTest : public SessionTest {
  protected:
   void SetUp() override {
     SessionTest::SetUp();
-    program_ = std::make_unique<Child>(std::vector<std::string>{FIBERPROF_BUILD_DIR "/tests/programs/rounds"});
+    program_ = std::make_unique<Child>(std::vector<std::string>{FIBERPROF_TARGET_DIR "/tests/programs/rounds"});
     ASSERT_EQ(program_->line(), "ready");
     settle();
   }

@@ -27,7 +27,7 @@ class ParkedFibers : public ::testing::Test {
   static constexpr size_t kFibers = 8;
 
   void SetUp() override {
-    const std::string path = FIBERPROF_BUILD_DIR "/tests/programs/parked";
+    const std::string path = FIBERPROF_TARGET_DIR "/tests/programs/parked";
     pid = fork();
     if (pid == 0) {
       execl(path.c_str(), path.c_str(), nullptr);
