@@ -96,7 +96,7 @@ sanitize-asan:
 	+$(MAKE) $(addprefix $(B)/tests/programs/,$(PLAIN_PROGRAMS))
 	+$(MAKE) PLAIN=$(B) B=$(B)/asan OPT=$(SANITIZE_OPT) SANITIZE='$(ASAN_FLAGS)' tests
 sanitize-tsan:
-	+$(MAKE) $(TEST_PROGRAMS) $(GOKER_PROGRAMS)
+	+$(MAKE) $(TEST_PROGRAMS) $(GOKER_PROGRAMS) $(FIX)/parked_no_pie $(FIX)/parked_shared
 	+$(MAKE) PLAIN=$(B) TARGETS=$(B) B=$(B)/tsan OPT=$(SANITIZE_OPT) SANITIZE='$(TSAN_FLAGS)' all runtime-programs \
 	    $(TSAN_TESTS)
 # Of all that, what `make test` has time for: random programs over every primitive on several processors.
