@@ -68,12 +68,11 @@ tests: all $(TEST_PROGRAMS) $(GOKER_PROGRAMS) $(TEST_BINARIES)
 # ThreadSanitizer in $(B)/tsan. Not with the latter: the model, whose threads are coroutines that a single one runs, and
 # whose memory orders are what it checks itself.
 SANITIZE_OPT := -O1
-# Where the build without sanitizers is, and what tests need of it: what deadlocks are proved of, and what dumps core.
-PLAIN          ?= $(B)
-PLAIN_PROGRAMS := goker heaped parked rounds suspicious
+# Where the build without sanitizers is, whose programs tests need: what deadlocks are proved of, and what dumps core.
+PLAIN   ?= $(B)
 # Where the programs are that the tool and gdb are tried on. With ThreadSanitizer those without it: it takes a fiber for
 # a thread and ends at 8,128 of them, and lets nobody dump core.
-TARGETS        ?= $(B)
+TARGETS ?= $(B)
 # Without the check of an object's type: it makes a pipe to find out whether memory can be read, and takes a good object
 # for a bad one where a test has used up the descriptors.
 ASAN_FLAGS   := -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all
@@ -89,14 +88,16 @@ SANITIZE_ENV := ASAN_OPTIONS=detect_stack_use_after_return=1:disable_coredump=0 
 # The model's threads must find their variables at the same addresses in every run.
 $(B)/obj/tests/model/%.o: CXXFLAGS += $(if $(findstring address,$(SANITIZE)),--param asan-use-after-return=0)
 
-.PHONY: sanitize sanitize-asan sanitize-tsan races runtime-programs
+.PHONY: sanitize sanitize-asan sanitize-tsan races runtime-programs plain-programs
 # What tests of the runtime start.
 runtime-programs: $(B)/lib/libfiberrt.a $(B)/lib/libfiberrt.so $(EXAMPLES) $(KVD) $(TEST_PROGRAMS)
+# By a make of its own, before the other two: they would build the same files at the same time.
+plain-programs:
+	+$(MAKE) $(TEST_PROGRAMS) $(GOKER_PROGRAMS) $(FIX)/parked_no_pie $(FIX)/parked_shared
+sanitize-asan sanitize-tsan: plain-programs
 sanitize-asan:
-	+$(MAKE) $(addprefix $(B)/tests/programs/,$(PLAIN_PROGRAMS))
 	+$(MAKE) PLAIN=$(B) B=$(B)/asan OPT=$(SANITIZE_OPT) SANITIZE='$(ASAN_FLAGS)' tests
 sanitize-tsan:
-	+$(MAKE) $(TEST_PROGRAMS) $(GOKER_PROGRAMS) $(FIX)/parked_no_pie $(FIX)/parked_shared
 	+$(MAKE) PLAIN=$(B) TARGETS=$(B) B=$(B)/tsan OPT=$(SANITIZE_OPT) SANITIZE='$(TSAN_FLAGS)' all runtime-programs \
 	    $(TSAN_TESTS)
 # Of all that, what `make test` has time for: random programs over every primitive on several processors.
