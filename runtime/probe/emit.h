@@ -46,8 +46,7 @@ inline void resumed(Fiber* fiber, bool of_channel) {
     resumed_slow(fiber, of_channel);
 }
 
-// --- channel operations
-// ------------------------------------------------------------------------------------------------
+// --- channel operations ----------------------------------------------------------------------------------------------
 inline bool channels_watched() { return FIBERPROF_ANY_CHANNEL_PROBE(); }
 // Whether every wait has to be seen.
 inline bool all_watched() {

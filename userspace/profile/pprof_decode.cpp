@@ -2,76 +2,24 @@
 // A recording may come from anywhere: every index is checked, every count and every expansion is bounded.
 #include <algorithm>
 #include <protozero/exception.hpp>
-#include <protozero/pbf_reader.hpp>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "profile/pprof_format.h"
+#include "profile/pprof_messages.h"
 
 namespace fiberprof::pprof {
 namespace {
-
-using protozero::data_view;
-using protozero::pbf_reader;
 
 // A recording of a large service has some ten thousand stacks; these leave two orders of magnitude.
 constexpr size_t kMaxEntries = 2'000'000;  // of each table
 constexpr size_t kMaxFramesPerSample = 4096;
 constexpr size_t kMaxFrameReferences = 50'000'000;
-constexpr size_t kMaxLinesPerLocation = 1024;
 constexpr size_t kMaxLabels = 64;
 constexpr size_t kMaxValueTypes = 64;
 constexpr size_t kMaxExpandedText = 512U << 20;  // one long string can be named by a million frames
 
-struct Bad {
-  std::string why;
-};
-
-[[noreturn]] void bad(std::string why) { throw Bad{std::move(why)}; }  // caught in decode, below
-
-struct Line {
-  uint64_t function = 0;
-  int64_t number = 0;
-};
-
-struct Mapping {
-  uint64_t start = 0, limit = 0, offset = 0, file = 0, build_id = 0;
-};
-
-struct Function {
-  uint64_t name = 0, file = 0;
-};
-
-// protozero leaves the check of a field's wire type to the caller.
-uint64_t number(pbf_reader& reader) {
-  if (reader.wire_type() != protozero::pbf_wire_type::varint) bad("damaged profile (a field of the wrong type)");
-  return reader.get_uint64();
-}
-
-int64_t signed_number(pbf_reader& reader) { return static_cast<int64_t>(number(reader)); }
-
-data_view message(pbf_reader& reader) {
-  if (reader.wire_type() != protozero::pbf_wire_type::length_delimited)
-    bad("damaged profile (a field of the wrong type)");
-  return reader.get_view();
-}
-
-// A repeated number, packed or one at a time.
-template <class Visit>
-void numbers(pbf_reader& reader, Visit visit) {
-  if (reader.wire_type() == protozero::pbf_wire_type::length_delimited) {
-    for (const uint64_t value : reader.get_packed_uint64()) visit(value);
-  } else {
-    visit(number(reader));
-  }
-}
-
 uint64_t clamp(int64_t value) { return value < 0 ? 0 : static_cast<uint64_t>(value); }
-
-template <class T>
-void bounded(const std::vector<T>& table, size_t limit, const char* name) {
-  if (table.size() >= limit) bad(std::string("more than ") + std::to_string(limit) + " " + name);
-}
 
 class Decoder {
  public:
@@ -80,8 +28,8 @@ class Decoder {
     if (strings_.empty() || strings_.front().size() != 0) bad("not a pprof profile (no string table)");
     comments();
     value_types();
-    for (const data_view view : mapping_messages_) mapping(view);
-    for (const data_view view : function_messages_) function(view);
+    for (const data_view view : mapping_messages_) insert(mappings_, mapping_of(view), "mapping");
+    for (const data_view view : function_messages_) insert(functions_, function_of(view), "function");
     // Samples first count, since the extras' histograms go by sample.
     for (const data_view view : location_messages_) location(view);
     profile_.samples.reserve(sample_messages_.size());
@@ -163,144 +111,44 @@ class Decoder {
   void value_types() {
     value_at_.fill(kMaxValueTypes);
     for (size_t i = 0; i < type_messages_.size(); ++i) {
-      pbf_reader reader(type_messages_[i]);
-      uint64_t name = 0, unit = 0;
-      while (reader.next()) {
-        switch (reader.tag()) {
-          case kTypeName:
-            name = number(reader);
-            break;
-          case kTypeUnit:
-            unit = number(reader);
-            break;
-          default:
-            reader.skip();
-        }
-      }
+      const ValueTypeMessage type = value_type_of(type_messages_[i]);
       for (size_t ours = 0; ours < kValueTypes.size(); ++ours) {
-        if (view(name) == kValueTypes[ours].name && view(unit) == kValueTypes[ours].unit) value_at_[ours] = i;
+        if (view(type.name) == kValueTypes[ours].name && view(type.unit) == kValueTypes[ours].unit) value_at_[ours] = i;
       }
     }
     if (value_at_[kBlocked] == kMaxValueTypes)
       bad("it has no sample type blocked/nanoseconds, so fiberprof did not record it");
   }
 
+  template <class Entry>
+  static void insert(std::unordered_map<uint64_t, Entry>& table, const Entry& entry, const char* name) {
+    insert(table, entry.id, entry, name);
+  }
   template <class Table, class Entry>
   static void insert(Table& table, uint64_t id, Entry entry, const char* name) {
     if (id == 0) bad(std::string(name) + " without an id");
     if (!table.emplace(id, std::move(entry)).second) bad(std::string(name) + " id " + std::to_string(id) + " twice");
   }
 
-  void mapping(data_view bytes) {
-    pbf_reader reader(bytes);
-    Mapping result;
-    uint64_t id = 0;
-    while (reader.next()) {
-      switch (reader.tag()) {
-        case kMappingId:
-          id = number(reader);
-          break;
-        case kMappingStart:
-          result.start = number(reader);
-          break;
-        case kMappingLimit:
-          result.limit = number(reader);
-          break;
-        case kMappingOffset:
-          result.offset = number(reader);
-          break;
-        case kMappingFile:
-          result.file = number(reader);
-          break;
-        case kMappingBuildId:
-          result.build_id = number(reader);
-          break;
-        default:
-          reader.skip();
-      }
-    }
-    insert(mappings_, id, result, "mapping");
-  }
-
-  void function(data_view bytes) {
-    pbf_reader reader(bytes);
-    Function result;
-    uint64_t id = 0;
-    while (reader.next()) {
-      switch (reader.tag()) {
-        case kFunctionId:
-          id = number(reader);
-          break;
-        case kFunctionName:
-          result.name = number(reader);
-          break;
-        case kFunctionFile:
-          result.file = number(reader);
-          break;
-        default:
-          reader.skip();
-      }
-    }
-    insert(functions_, id, result, "function");
-  }
-
-  Line line(data_view bytes) {
-    pbf_reader reader(bytes);
-    Line result;
-    while (reader.next()) {
-      switch (reader.tag()) {
-        case kLineFunction:
-          result.function = number(reader);
-          break;
-        case kLineNumber:
-          result.number = signed_number(reader);
-          break;
-        default:
-          reader.skip();
-      }
-    }
-    return result;
-  }
-
   // Locations become frames at once; a sample refers to them by a range.
   void location(data_view bytes) {
-    pbf_reader reader(bytes);
-    uint64_t id = 0, mapping_id = 0, address = 0;
-    std::vector<Line> lines;
-    while (reader.next()) {
-      switch (reader.tag()) {
-        case kLocationId:
-          id = number(reader);
-          break;
-        case kLocationMapping:
-          mapping_id = number(reader);
-          break;
-        case kLocationAddress:
-          address = number(reader);
-          break;
-        case kLocationLine:
-          bounded(lines, kMaxLinesPerLocation, "lines at one location");
-          lines.push_back(line(message(reader)));
-          break;
-        default:
-          reader.skip();
-      }
-    }
-    Mapping mapped;
-    if (mapping_id != 0) {
-      const auto found = mappings_.find(mapping_id);
+    const LocationMessage message = location_of(bytes);
+    MappingMessage mapped;
+    if (message.mapping != 0) {
+      const auto found = mappings_.find(message.mapping);
       if (found == mappings_.end())
-        bad("location refers to mapping " + std::to_string(mapping_id) + ", which is not there");
+        bad("location refers to mapping " + std::to_string(message.mapping) + ", which is not there");
       mapped = found->second;
     }
     ProfileFrame frame;
     frame.binary = text(mapped.file);
     frame.build_id = text(mapped.build_id);
-    frame.address = address;
+    frame.address = message.address;
     frame.mapping_start = mapped.start;
     frame.mapping_end = mapped.limit;
     frame.mapping_offset = mapped.offset;
     const auto first = static_cast<uint32_t>(profile_.frames.size());
+    const std::vector<LineMessage>& lines = message.lines;
     for (size_t i = 0; i < lines.size(); ++i) {
       bounded(profile_.frames, kMaxEntries, "frames");
       const auto found = functions_.find(lines[i].function);
@@ -322,7 +170,7 @@ class Decoder {
     for (uint32_t i = first; i < profile_.frames.size(); ++i) {
       if (profile_.frames[i].function.empty()) profile_.frames[i].function = "[unknown]";
     }
-    insert(locations_, id, std::make_pair(first, static_cast<uint32_t>(profile_.frames.size())), "location");
+    insert(locations_, message.id, std::make_pair(first, static_cast<uint32_t>(profile_.frames.size())), "location");
   }
 
   void add_location(Sample& result, uint64_t id) {
@@ -387,40 +235,23 @@ class Decoder {
   }
 
   void label(Sample& result, data_view bytes) {
-    pbf_reader reader(bytes);
-    uint64_t key = 0, value = 0;
-    int64_t count = 0;
-    while (reader.next()) {
-      switch (reader.tag()) {
-        case kLabelKey:
-          key = number(reader);
-          break;
-        case kLabelText:
-          value = number(reader);
-          break;
-        case kLabelNumber:
-          count = signed_number(reader);
-          break;
-        default:
-          reader.skip();
-      }
-    }
-    const std::string_view name = view(key);
+    const LabelMessage message = label_of(bytes);
+    const std::string_view name = view(message.key);
     if (name == kLabelKind) {
-      is_cause_ = view(value) == kKindCause;
-      if (!is_cause_ && !kind_from_name(view(value), result.kind)) bad("a sample of unknown kind");
+      is_cause_ = view(message.text) == kKindCause;
+      if (!is_cause_ && !kind_from_name(view(message.text), result.kind)) bad("a sample of unknown kind");
     } else if (name == kLabelReason) {
-      result.reason = text(value);
+      result.reason = text(message.text);
     } else if (name == kLabelProcess) {
-      result.process = text(value);
+      result.process = text(message.text);
     } else if (name == kLabelName) {
-      result.name = text(value);
+      result.name = text(message.text);
     } else if (name == kLabelPid) {
-      result.pid = static_cast<uint32_t>(std::clamp<int64_t>(count, 0, UINT32_MAX));
+      result.pid = static_cast<uint32_t>(std::clamp<int64_t>(message.number, 0, UINT32_MAX));
     } else if (name == kLabelChain) {
-      result.chain = static_cast<uint32_t>(std::clamp<int64_t>(count, 0, UINT32_MAX));
+      result.chain = static_cast<uint32_t>(std::clamp<int64_t>(message.number, 0, UINT32_MAX));
     } else if (name == kLabelStep) {
-      step_ = static_cast<size_t>(std::clamp<int64_t>(count, 0, UINT32_MAX));
+      step_ = static_cast<size_t>(std::clamp<int64_t>(message.number, 0, UINT32_MAX));
     }
   }
 
@@ -445,8 +276,8 @@ class Decoder {
   std::vector<uint64_t> comment_indices_;
   std::vector<data_view> type_messages_, sample_messages_, mapping_messages_, location_messages_, function_messages_,
       strings_;
-  std::unordered_map<uint64_t, Mapping> mappings_;
-  std::unordered_map<uint64_t, Function> functions_;
+  std::unordered_map<uint64_t, MappingMessage> mappings_;
+  std::unordered_map<uint64_t, FunctionMessage> functions_;
   std::unordered_map<uint64_t, std::vector<uint32_t>> frames_of_function_;
   std::unordered_map<uint64_t, std::pair<uint32_t, uint32_t>> locations_;
 };
