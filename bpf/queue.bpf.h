@@ -81,7 +81,8 @@ int on_fibers_sample(struct pt_regs* ctx) {
   struct fp_counters* value = counters_of(watched_process());
   if (!value) return 0;
   u64 ns = ARG1(ctx);
-  if (!value->fiber_us) ns += unsampled_ns(ns);
+  if (!value->sampled) ns += unsampled_ns(ns);
+  value->sampled = 1;
   value->fibers = ARG0(ctx);
   ADD(value->fiber_us, ARG0(ctx) * ns / 1000);
   return 0;

@@ -103,6 +103,7 @@ struct fp_counters {
   __u64 overruns;
   __u64 fibers;   /* that existed at the last tick */
   __u64 fiber_us; /* their number over time */
+  __u64 sampled;  /* whether that has begun */
 };
 
 /* Fibers that were runnable and had no processor, by the function they were spawned with. */

@@ -50,6 +50,18 @@ TEST_F(SessionTest, FibersLivedBeforeTheirFirstSample) {
   EXPECT_LE(lived_us, 100 * (after_us + 1) + 300'000);
 }
 
+TEST_F(SessionTest, FibersDidNotLiveWhileThereWereNone) {
+  const auto target = start_target();
+  auto session = Session::start(options_for(*target));
+  ASSERT_TRUE(session) << session.error().message();
+  ASSERT_EQ(target->ask("fibers 0 1000000 1"), "ok");
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  ASSERT_EQ(target->ask("fibers 100 1000000 1"), "ok");
+  const auto snapshot = session->snapshot();
+  ASSERT_TRUE(snapshot) << snapshot.error().message();
+  EXPECT_EQ(snapshot->counters.at(static_cast<uint32_t>(target->pid())).fiber_us, 100'000u);
+}
+
 TEST_F(SessionTest, DelaysAfterAWaitAreCountedByTheirWeight) {
   const auto target = start_target();
   auto session = Session::start(options_for(*target, Tier::sampled));
