@@ -168,7 +168,7 @@ void yield() {
   if (worker->local->queue.has_thieves())
     Scheduler::instance().leave(fiber, {AfterSwitch::Kind::requeue, fiber});
   else
-    Scheduler::instance().leave(fiber, {AfterSwitch::Kind::nothing, fiber});
+    Scheduler::instance().leave(fiber, {AfterSwitch::Kind::nothing, nullptr});
 }
 
 std::uint64_t current_id() { return detail::id_of(detail::this_fiber()); }
