@@ -298,28 +298,37 @@ TEST(RunQueue, ThievesAndOwnerTakeEachFiberOnce) {
 }
 
 // Who yields has the processor until the next one does; a look from outside must not take it for one that waits,
-// however often it yields.
+// however often it yields. Within a yield there is a moment at which neither is queued. Looks are spread over many of
+// them: a worker that the kernel preempts just then stays there for thousands of looks.
 TEST(QueueDepth, IsThatOfTheOthers) {
   for (const int fibers : {1, 2, 8}) {
     SCOPED_TRACE(fibers);
     fiber::run(fiber::Options{.processors = 1}, [&] {
       std::atomic<bool> stop{false};
       std::atomic<int> ready{0};
+      std::atomic<std::uint64_t> yields{0};
       fiber::WaitGroup all(fibers);
       for (int i = 0; i < fibers; ++i) {
         fiber::go([&] {
           ++ready;
-          while (!stop) fiber::yield();
+          while (!stop) {
+            yields.store(yields.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+            fiber::yield();
+          }
           all.done();
         });
       }
       double mean = 0;
       std::thread watcher([&] {
         while (ready != fibers) std::this_thread::yield();
-        constexpr int kLooks = 100'000;
+        constexpr int kTimes = 100, kLooks = 100;
         std::uint64_t sum = 0;
-        for (int i = 0; i < kLooks; ++i) sum += fiber::detail::Scheduler::instance().processor(0).depth();
-        mean = static_cast<double>(sum) / kLooks;
+        for (int i = 0; i < kTimes; ++i) {
+          const std::uint64_t before = yields;
+          while (yields - before < kLooks) std::this_thread::yield();
+          for (int look = 0; look < kLooks; ++look) sum += fiber::detail::Scheduler::instance().processor(0).depth();
+        }
+        mean = static_cast<double>(sum) / (kTimes * kLooks);
         stop = true;
       });
       all.wait();
