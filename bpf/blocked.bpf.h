@@ -61,8 +61,11 @@ static __always_inline void add_variance(struct fp_blocked_value* value, u64 ns,
     ADD(value->variance_high, square >> 32);
     ADD(value->count_variance, weight * (weight - 1));
   }
-  if (ns > FP_COARSE_NS) {
-    u64 error = weight * FP_COARSE_ERROR;
+  /* The length of a wait that was not drawn is known but for where in a tick of the runtime's coarse clock it began: to
+   * sqrt(1/6) ticks. Which events those are nothing tells, only that hardly a shorter wait is among them. */
+  const u64 tick = tick_ns;
+  if (ns > tick + tick / 5) {
+    u64 error = weight * (tick * 418 >> 20); /* in units of 1,024 ns */
     if (error > most) error = most;
     ADD(value->variance_low, error * error & most);
     ADD(value->variance_high, error * error >> 32);

@@ -21,7 +21,7 @@ const volatile __u8 switch_has_state = 0; /* sched_switch passes the state of th
 const volatile __u64 min_wait_ns = 0;     /* shorter waits are not recorded, nor counted as lost */
 const volatile __u32 reasons = ~0u;       /* bit i: waits of reason i are recorded */
 const volatile __u8 wakers = 0;           /* who ended each wait is recorded (waker.bpf.h) */
-const volatile __u64 parked_error_ns = 0; /* unpark tells how long the fiber was parked with at most this error */
+const volatile __u8 coarse_waits = 0;     /* how long a fiber was parked is known to a tick of its runtime's clock */
 const volatile __u32 pid_level = 0;       /* fiberprof's own pid namespace: its depth and number; 0: the initial one */
 const volatile __u32 pid_namespace = 0;
 /* Offsets in the structures of include/fiberprof/registry.h. */
@@ -34,6 +34,9 @@ __u64 attached_ns = 0;
 /* A lower bound of the time since then. Waits shorter than it need no clock to be known to lie inside the session,
  * which is nearly all of them: the clock costs 20 ns. Only ever grows, so a stale copy is safe. */
 __u64 elapsed_at_least = 0;
+
+/* Between two ticks of a watched runtime's clock, as fibers_sample tells: the mean of the last few, of all watched. */
+__u64 tick_ns = 1000000;
 
 __u64 slots_taken = 0; /* from free_slots, ever */
 __u8 blocked_full = 0;

@@ -81,6 +81,7 @@ int on_fibers_sample(struct pt_regs* ctx) {
   struct fp_counters* value = counters_of(watched_process());
   if (!value) return 0;
   u64 ns = ARG1(ctx);
+  if (ns && ns < 1000000000) tick_ns = (7 * tick_ns + ns) / 8;
   if (!value->sampled) ns += unsampled_ns(ns);
   value->sampled = 1;
   value->fibers = ARG0(ctx);

@@ -78,11 +78,6 @@ struct fp_blocked_slot {
   struct fp_blocked_value value;
 };
 
-/* The length of a wait that was not drawn is known but for where in a tick of the runtime's coarse clock it began: to
- * sqrt(1/6) ms. Which events those are nothing tells, only that no shorter wait is among them. */
-#define FP_COARSE_NS 1200000
-#define FP_COARSE_ERROR 399 /* 1,024 ns */
-
 struct fp_queue_key {
   __u32 tgid;
   __u32 processor;

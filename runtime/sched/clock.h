@@ -8,11 +8,12 @@
 
 namespace fiber::detail {
 
-inline std::uint64_t now_ns() {
+inline std::uint64_t clock_ns(clockid_t clock) {
   timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
+  clock_gettime(clock, &time);
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec);
 }
+inline std::uint64_t now_ns() { return clock_ns(CLOCK_MONOTONIC); }
 
 // Not 0: the time is simulated, because a seed determines the run (sched/seeded.h).
 extern std::atomic<std::uint64_t> simulated_ns;

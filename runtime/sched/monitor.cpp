@@ -8,9 +8,11 @@
 
 #include "probe/emit.h"
 #include "registry/registry.h"
+#include "sched/clock.h"
 #include "sched/futex.h"
 #include "sched/scheduler.h"
 #include "sched/seeded.h"
+#include "sched/tick_pace.h"
 
 namespace fiber::detail {
 
@@ -32,7 +34,6 @@ constexpr std::uint64_t kMicrosecond = 1'000, kMillisecond = 1'000'000;
 // While blocking sections run: as in Go, look every 20 us at first, and after 1 ms without a reason ever more rarely.
 constexpr std::uint64_t kShortest = 20 * kMicrosecond;
 constexpr std::uint64_t kLongest = 10 * kMillisecond;
-constexpr std::uint64_t kAttached = 1 * kMillisecond;
 // While wake-ups are skipped, and a while after, for they hardly ever stop for long. With the time a worker needs to
 // come, a fiber waits for a millisecond.
 constexpr std::uint64_t kSkipping = 900 * kMicrosecond;
@@ -50,6 +51,8 @@ class Monitor {
   void start() {
     stop_.store(0);
     asleep_since_ = 0;
+    pace_ = {};
+    wakes_ = 0;
     thread_ = std::thread([this] { loop(); });
   }
   void stop() {
@@ -82,7 +85,8 @@ class Monitor {
         skipped_ns_ = now;
         scheduler.wake_for_skipped();
       }
-      if (now - last_sample_ >= kAttached * 3 / 4) sample(scheduler, now);
+      ++wakes_;
+      if (now - last_sample_ >= pace_.least()) sample(scheduler, now);
       if (retake_stuck(scheduler, now) || !blocking) {
         delay_ = kShortest;
         quiet = 0;
@@ -119,8 +123,7 @@ class Monitor {
     } else if (is_all_idle(scheduler) && !attached) {
       most = kDeep;
     }
-    // Not in step with what the program does every millisecond, of which samples would always see the same.
-    if (attached) most = std::min(most, kAttached * 3 / 4 + next_random(random_) % (kAttached / 2));
+    if (attached) most = std::min(most, pace_.until_next(next_random(random_)));
     if (scheduler.skips_wakes() || coarse_clock() - skipped_ns_ < kAfterSkipping) most = std::min(most, kSkipping);
     return most;
   }
@@ -174,6 +177,8 @@ class Monitor {
         processor.seen_parks = parks;
       }
       probe::adapt_long(scheduler.processor_count(), now - last_adapt_);
+      pace_.adapt(clock_ns(CLOCK_THREAD_CPUTIME_ID), wakes_);
+      wakes_ = 0;
       last_adapt_ = now;
     }
     last_sample_ = now;
@@ -259,6 +264,8 @@ class Monitor {
   std::uint64_t skipped_ns_ = 0;     // when wake-ups were skipped last
   std::uint64_t last_sample_ = 0;
   bool sampled_attached_ = false;
+  TickPace pace_;
+  std::uint64_t wakes_ = 0;  // since the pace was last adapted
   std::uint64_t random_ = 0x9e3779b97f4a7c15;
   std::uint64_t last_adapt_ = 0;
   std::uint64_t last_trim_ = 0;

@@ -37,6 +37,10 @@ inline double late_ticks(std::mt19937_64& random) {
   if (random() % 20 == 0) time += 1e6 * std::uniform_real_distribution<double>(0, 12)(random);
   return time;
 }
+// Where wake-ups are dear.
+inline double slow_ticks(std::mt19937_64& random) { return 6e6 + static_cast<double>(random() % 4'000'000); }
+// Where they are dear at times.
+inline double uneven_ticks(std::mt19937_64& random) { return slow_ticks(random) / (1 << random() % 4); }
 // While blocking sections run, the monitor ticks more often than the tier wants.
 inline double dense_ticks(std::mt19937_64& random) { return 2e4 + static_cast<double>(random() % 10'000); }
 

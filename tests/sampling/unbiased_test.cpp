@@ -52,14 +52,16 @@ void rare_long(Simulation& s) {
   }
 }
 // Where the strata meet: waits of half a tick to four ticks.
-void near_the_border(Simulation& s) {
-  constexpr double kLengths[] = {5e5, 8e5, 1.0e6, 1.2e6, 1.5e6, 1.8e6, 2.0e6, 2.2e6, 2.5e6, 3.0e6, 4.1e6};
+void around_ticks_of(double tick, Simulation& s) {
+  constexpr double kLengths[] = {0.5, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0, 2.2, 2.5, 3.0, 4.1};
   for (int i = 0; i < 30'000; ++i) {
-    s.advance(exponential(s, 1e4));
+    s.advance(exponential(s, tick / 100));
     const auto kind = static_cast<int>(s.random()() % std::size(kLengths));
-    s.park(kind, kLengths[kind]);
+    s.park(kind, kLengths[kind] * tick);
   }
 }
+void near_the_border(Simulation& s) { around_ticks_of(1e6, s); }
+void near_the_slow_border(Simulation& s) { around_ticks_of(8e6, s); }
 // Far more long waits than the budget has room for, of very different lengths.
 void too_many_long(Simulation& s) {
   for (int i = 0; i < 100'000; ++i) {
@@ -125,8 +127,10 @@ const NamedLoad kLoads[] = {{"mixture", mixture},
                             {"bursts", bursts},
                             {"rare long", rare_long},
                             {"near the border", near_the_border},
+                            {"slow border", near_the_slow_border},
                             {"too many long", too_many_long}};
-const std::pair<const char*, Ticks> kTicks[] = {{"even", even_ticks}, {"late", late_ticks}, {"dense", dense_ticks}};
+const std::pair<const char*, Ticks> kTicks[] = {
+    {"even", even_ticks}, {"late", late_ticks}, {"slow", slow_ticks}, {"uneven", uneven_ticks}, {"dense", dense_ticks}};
 constexpr int kSeeds = 32;
 
 TEST(Unbiased, EveryLoadUnderEveryClock) {
@@ -138,7 +142,7 @@ TEST(Unbiased, EveryLoadUnderEveryClock) {
       EXPECT_LT(verdict.mean, 1);
       EXPECT_LT(verdict.deviance, 4);
       std::printf(
-          "%-16s %-5s ticks: worst run %.2f, all runs %.2f of what they may; estimated variance off by %.1f sigma\n",
+          "%-16s %-6s ticks: worst run %.2f, all runs %.2f of what they may; estimated variance off by %.1f sigma\n",
           name, ticks_name, verdict.worst, verdict.mean, verdict.deviance);
     }
   }

@@ -2,6 +2,7 @@
 // Time that fibers are queued, how many fibers there are, and how long they are queued after a wait.
 #include "session/delays.h"
 
+#include <cmath>
 #include <thread>
 
 #include "fixture.h"
@@ -60,6 +61,28 @@ TEST_F(SessionTest, FibersDidNotLiveWhileThereWereNone) {
   const auto snapshot = session->snapshot();
   ASSERT_TRUE(snapshot) << snapshot.error().message();
   EXPECT_EQ(snapshot->counters.at(static_cast<uint32_t>(target->pid())).fiber_us, 100'000u);
+}
+
+// Where in a tick an undrawn wait began is not known: its error is that of the runtime's ticks, however long these are.
+TEST_F(SessionTest, TheErrorOfALongWaitIsThatOfATick) {
+  for (const double tick : {1e6, 4e6}) {
+    const auto target = start_target();
+    auto session = Session::start(options_for(*target, Tier::sampled));
+    ASSERT_TRUE(session) << session.error().message();
+    ASSERT_EQ(target->ask("fibers 1 " + std::to_string(static_cast<uint64_t>(tick)) + " 100"), "ok");
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // only what lies within the session counts
+    ASSERT_EQ(target->ask("sampled 10 2 20000000 0 1 1"), "fired 10");
+    ASSERT_EQ(target->ask("sampled 10 3 " + std::to_string(static_cast<uint64_t>(tick)) + " 0 1 1"), "fired 10");
+    const auto snapshot = session->snapshot();
+    ASSERT_TRUE(snapshot) << snapshot.error().message();
+    ASSERT_EQ(snapshot->blocked.size(), 2u);
+    for (const BlockedEntry& entry : snapshot->blocked) {
+      if (entry.reason == 2)
+        EXPECT_NEAR(std::sqrt(entry.variance_ns2), tick * std::sqrt(10 / 6.0), tick / 100);
+      else
+        EXPECT_EQ(entry.variance_ns2, 0) << "so short a wait was drawn and measured";
+    }
+  }
 }
 
 TEST_F(SessionTest, DelaysAfterAWaitAreCountedByTheirWeight) {

@@ -38,7 +38,7 @@ void Reconciler::after_attach(RegistryView* registry) {
 
 void Reconciler::before_snapshot(RegistryView& registry, uint64_t attached_ns) {
   last_ = read(&registry);
-  // `since` is a clock of a millisecond; on a machine with other work its ticks come later.
+  // `since` is a clock of some milliseconds; on a machine with other work its ticks come later.
   constexpr uint64_t kClockAge = 20'000'000;
   open_ = perhaps_open_ = 0;
   const auto was_parked = [&](const FiberInfo& fiber) {

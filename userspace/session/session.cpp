@@ -162,7 +162,7 @@ Result<void> Session::configure() {
   s.skeleton->rodata->min_wait_ns = s.options.min_wait_ns;
   s.skeleton->rodata->reasons = s.options.reasons;
   s.skeleton->rodata->wakers = s.options.wakers;
-  s.skeleton->rodata->parked_error_ns = exact ? 0 : 1'000'000;  // a tick of the runtime's coarse clock
+  s.skeleton->rodata->coarse_waits = !exact;
   s.skeleton->rodata->switch_has_state = sched_switch_passes_state();
   return {};
 }
