@@ -50,7 +50,7 @@ static __always_inline struct fp_blocked_value* shared_entry(const struct fp_blo
 }
 
 /* What one chosen event adds to the variance of the sums over its entry. */
-static __always_inline void add_variance(struct fp_blocked_value* value, u64 ns, u64 weight) {
+static __always_inline void add_variance(struct fp_blocked_value* value, u64 ns, u64 weight, int rough) {
   const u64 most = 0xffffffff;
   if (weight > 1) {
     u64 all = ns * weight >> 10, others = ns * (weight - 1) >> 10;
@@ -61,11 +61,8 @@ static __always_inline void add_variance(struct fp_blocked_value* value, u64 ns,
     ADD(value->variance_high, square >> 32);
     ADD(value->count_variance, weight * (weight - 1));
   }
-  /* The length of a wait that was not drawn is known but for where in a tick of the runtime's coarse clock it began: to
-   * sqrt(1/6) ticks. Which events those are nothing tells, only that hardly a shorter wait is among them. */
-  const u64 tick = tick_ns;
-  if (ns > tick + tick / 5) {
-    u64 error = weight * (tick * 418 >> 20); /* in units of 1,024 ns */
+  if (rough) {
+    u64 error = weight * (tick_ns * 418 >> 20); /* sqrt(1/6) ticks in units of 1,024 ns */
     if (error > most) error = most;
     ADD(value->variance_low, error * error & most);
     ADD(value->variance_high, error * error >> 32);
@@ -77,6 +74,7 @@ static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight, int sampl
   key.tgid = watched_process();
   if (!key.tgid) return 0;
   u64 reason = ARG1(ctx), parked = ARG3(ctx), queued = ARG4(ctx);
+  const int rough = (parked & rough_bit) != 0;
   const int right_reason = reasons >> (reason & 31) & 1;
   int wanted = right_reason && parked + queued >= min_wait_ns;
   if (wanted && (filter_sites || filter_names)) wanted = is_wanted_fiber();
@@ -112,7 +110,7 @@ static __always_inline int on_blocked(struct pt_regs* ctx, u64 weight, int sampl
   }
   ADD(value->parked_ns, parked * weight);
   ADD(value->queued_ns, queued * weight);
-  if (sampled) add_variance(value, parked + queued, weight);
+  if (sampled) add_variance(value, parked + queued, weight, rough);
   ADD(value->histogram[bucket], weight);
   ADD(value->events, 1); /* last: by it userspace sees that the others have changed */
   return 0;

@@ -21,7 +21,7 @@ const volatile __u8 switch_has_state = 0; /* sched_switch passes the state of th
 const volatile __u64 min_wait_ns = 0;     /* shorter waits are not recorded, nor counted as lost */
 const volatile __u32 reasons = ~0u;       /* bit i: waits of reason i are recorded */
 const volatile __u8 wakers = 0;           /* who ended each wait is recorded (waker.bpf.h) */
-const volatile __u8 coarse_waits = 0;     /* how long a fiber was parked is known to a tick of its runtime's clock */
+const volatile __u64 rough_bit = 0;       /* FIBERPROF_PARKED_ROUGH, in the sampled tier */
 const volatile __u32 pid_level = 0;       /* fiberprof's own pid namespace: its depth and number; 0: the initial one */
 const volatile __u32 pid_namespace = 0;
 /* Offsets in the structures of include/fiberprof/registry.h. */

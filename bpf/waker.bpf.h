@@ -195,9 +195,9 @@ static __always_inline int same_words(const u64* a, const u64* b, int n) {
 
 /* What held the waker up for most of the last `parked` ns; null: nothing for a quarter of them. */
 static __always_inline const struct fp_delay* main_delay(const struct fp_past* past, u64 parked) {
-  /* What ended before the wait began does not explain it: rather a moment too late than too early. Short waits are
-   * always measured exactly. */
-  const u64 error = coarse_waits && parked > 2 * tick_ns ? tick_ns : 0;
+  /* What ended before the wait began does not explain it: rather a moment too late than too early. */
+  u64 error = parked & rough_bit ? tick_ns : 0;
+  if (error > parked / 2) error = parked / 2;
   const u64 start = bpf_ktime_get_ns() - parked + error;
   const struct fp_delay* best = 0;
   u64 most = parked / 4;

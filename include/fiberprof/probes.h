@@ -46,7 +46,8 @@
   X(unpark, 7, "id waker reason resource processor depth parked_ns")                                                  \
   /* runs again, on its own stack, so the stack here is the stack of the wait. exact tier: fires at every resume */   \
   X(blocked, 6, "id reason resource parked_ns queued_ns waker")                                                       \
-  /* the same, sampled tier: this event stands for `weight` waits; the expected weighted sums are the exact ones */   \
+  /* the same, sampled tier: this event stands for `weight` waits; the expected weighted sums are the exact ones;     \
+   * FIBERPROF_PARKED_ROUGH: what parked_ns was rounded by */                                                         \
   X(blocked_sampled, 7, "id reason resource parked_ns queued_ns waker weight")                                        \
   X(chan_send, 5, "id channel length capacity blocked")                                                               \
   X(chan_recv, 5, "id channel length capacity blocked")                                                               \
@@ -80,6 +81,11 @@
   X(overrun, 3, "id ns pc")                                                                                           \
   X(region_begin, 2, "id name")                                                                                       \
   X(region_end, 2, "id name")
+
+/* This bit of parked_ns in blocked_sampled and unpark_sampled is set if nobody looked at a clock when the wait began:
+ * the expected value is right, but this one is only good to a tick of fiberprof_registry.clock_ns, with a variance of a
+ * sixth of its square. */
+#define FIBERPROF_PARKED_ROUGH 1
 
 /* why a handoff happened */
 #define FIBERPROF_HANDOFF_BLOCKING 1 /* the monitor retook the processor of a worker stuck in a blocking section */

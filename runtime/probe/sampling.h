@@ -9,21 +9,24 @@
 //
 //   short   Every scheduling decision is drawn with probability 1/N: a countdown with a geometric reload, which for
 //           every decision is an independent trial. A drawn wait is timed with precise clocks and weighs N.
-//   long    A wait during which two marks of the coarse clock passed is measured whether drawn or not, so that no
-//           rare one is missed. It weighs 1, or, when there are more of them than the budget allows, k with
+//   long    A wait that goes on for C = 1 ms or more after a mark of the coarse clock is measured whether drawn or not,
+//           so that no rare one is missed. It weighs 1, or, when there are more of them than the budget allows, k with
 //           probability 1/k. It is never short, too, though it may have been drawn.
 //
 // The value of a long wait. It is known in which interval between marks it began, not where. Let that interval end at 0
-// and last T, let the mark after it come at U, and let the wait begin at p, which is uniform in [-T, 0), and end at
-// q = p + w. It is long exactly if q >= U. Sought: f(q) such that q - f(q) is w on average, over all p for which it is
-// long; that is, for every w,
-//     integral of p over [max(-T, U - w), 0)  =  integral of f over [max(w - T, U), w).
-// Derived by w: f(w) = -(w - U) as long as w < U + T, and f(w) = f(w - T) from there on. Hence
-//     f(q) = -((q - U) mod T),      value = q + ((q - U) mod T),
-// which is never negative. It needs the times of three marks, and nothing of them but that they came without regard to
+// and last T, and let the wait begin at p, which is uniform in [-T, 0), and end at q = p + w. It is long exactly if
+// q >= C. Sought: f(q) such that q - f(q) is w on average, over all p for which it is long; that is, for every w,
+//     integral of p over [max(-T, C - w), 0)  =  integral of f over [max(w - T, C), w).
+// Derived by w: f(w) = -(w - C) as long as w < C + T, and f(w) = f(w - T) from there on. Hence
+//     f(q) = -((q - C) mod T),      value = q + ((q - C) mod T),
+// which is never negative. It needs the times of two marks, and nothing of them but that they came without regard to
 // the wait: they may be late and uneven as they like. (An average instead of these very marks is unbiased only if they
 // are even; the plain difference of coarse clocks, on waits of one to two marks, never.) The error of one value is at
 // most T, and its variance T^2 / 6 on average over w.
+//
+// Any C would do. The smaller it is, the more waits are measured; the larger, the fewer are weighed N: what a wait of w
+// adds to the variance as a short one is (N - 1) w^2 (C + T - w) / T, if w is between C and C + T. At most that is
+// (N - 1) 4/27 (C + T)^3 / T.
 //
 // How exact a sum is. All choices are independent given what was before them, so the variance that they add to
 // sum(weight * value) is the sum of (weight - 1) * value^2 over all waits, of which the sum of
@@ -199,36 +202,54 @@ class Marks {
     newest_.store(ns, std::memory_order_relaxed);
   }
 
-  // Whether two marks have come since the coarse clock was `since`.
-  bool is_long(std::uint64_t since) const { return since < previous_.load(std::memory_order_relaxed); }
+  // Whether a mark has come since the coarse clock was `since`: what ends now may be long.
+  bool passed_since(std::uint64_t since) const { return since < newest_.load(std::memory_order_relaxed); }
+  // Whether a wait is long that began when the coarse clock was `since` and ended at `end`.
+  bool is_long(std::uint64_t since, std::uint64_t end) const {
+    const std::uint64_t newest = newest_.load(std::memory_order_relaxed);
+    if (since >= newest) return false;
+    const std::uint64_t previous = previous_.load(std::memory_order_relaxed);
+    if (since >= previous) return end >= newest + kLong;
+    return end >= previous + kLong || end >= interval_of(since).end + kLong;
+  }
 
   // How long a wait took that began when the coarse clock was `since`, is_long(), and ended at `end`.
   double value(std::uint64_t since, std::uint64_t end) const {
+    const Interval begun = interval_of(since);
+    if (begun.start == 0 || begun.end <= begun.start || end < begun.end + kLong) {
+      // So long ago that it hardly matters: as if it had begun when the coarse clock had its mean age.
+      const double age = mean_age_.load(std::memory_order_relaxed);
+      return std::max(static_cast<double>(end) - static_cast<double>(since) - age, 0.0);
+    }
+    const std::uint64_t after = end - begun.end;
+    return static_cast<double>(after) + static_cast<double>((after - kLong) % (begun.end - begun.start));
+  }
+
+  static constexpr std::uint64_t kLong = 1'000'000;
+
+ private:
+  static constexpr std::uint64_t kLeast = 600'000;
+  static constexpr std::uint64_t kKept = 1024;
+
+  // Between the last mark up to some time, 0 if that is no longer known, and the first after it.
+  struct Interval {
+    std::uint64_t start, end;
+  };
+  Interval interval_of(std::uint64_t ns) const {
     const std::uint64_t count = count_.load(std::memory_order_acquire);
-    // The first mark after `since`, among those that will not be overwritten meanwhile.
+    // Among those that will not be overwritten meanwhile.
     std::uint64_t low = count - std::min<std::uint64_t>(count, kKept - 64), high = count;
     const auto at = [this](std::uint64_t index) { return times_[index % kKept].load(std::memory_order_relaxed); };
     const std::uint64_t oldest = low;
     while (low < high) {
       const std::uint64_t middle = low + (high - low) / 2;
-      if (at(middle) <= since)
+      if (at(middle) <= ns)
         low = middle + 1;
       else
         high = middle;
     }
-    if (low == oldest || low + 1 >= count) {
-      // So long ago that it hardly matters: as if it had begun when the coarse clock had its mean age.
-      const double age = mean_age_.load(std::memory_order_relaxed);
-      return std::max(static_cast<double>(end) - static_cast<double>(since) - age, 0.0);
-    }
-    const std::uint64_t start = at(low - 1), first = at(low), second = at(low + 1);
-    if (end < second || first <= start) return static_cast<double>(end - std::min(end, since));
-    return static_cast<double>(end - first) + static_cast<double>((end - second) % (first - start));
+    return {low == oldest ? 0 : at(low - 1), low == count ? ns : at(low)};
   }
-
- private:
-  static constexpr std::uint64_t kLeast = 600'000;
-  static constexpr std::uint64_t kKept = 1024;
 
   std::atomic<std::uint64_t> newest_{0}, previous_{0};
   std::atomic<std::uint64_t> count_{0};

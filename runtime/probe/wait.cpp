@@ -25,11 +25,13 @@ namespace {
 constinit sampling::Marks marks;
 constinit sampling::LongDraws long_draws;
 
-// What the wait of `fiber` that ends now stands for if two marks came since it began, or 0.
+// What the wait of `fiber` that ends now stands for if it is long, or 0.
 std::uint64_t draw_long(const Fiber* fiber, std::uint64_t clock) {
   thread_local std::uint64_t random = (address_of(&random) ^ now_ns()) | 1;
   return long_draws.draw(clock - std::min(clock - 1, fiber->parked_since), random);
 }
+
+std::uint64_t exactly(std::uint64_t parked_ns) { return parked_ns & ~std::uint64_t{FIBERPROF_PARKED_ROUGH}; }
 
 void parked(Fiber* fiber, const Processor* processor, std::uint64_t weight) {
   const fiberprof_fiber& record = fiber->record;
@@ -65,7 +67,8 @@ void woken(Fiber* fiber, std::uint64_t clock) {
   if (!FIBERPROF_ANY_WAIT_PROBE()) return;
   WaitTiming& timing = fiber->timing;
   fiber->parked_since = fiber->since();
-  if (marks.is_long(fiber->parked_since)) {
+  const std::uint64_t now = timing.measured || marks.passed_since(fiber->parked_since) ? now_ns() : 0;
+  if (marks.is_long(fiber->parked_since, now)) {
     // The same test for drawn and undrawn waits: none is in both strata, none in neither. And what was under way when
     // somebody attached to every wait is told of, too, unless it ends at once.
     const bool unseen = !timing.measured;
@@ -76,10 +79,11 @@ void woken(Fiber* fiber, std::uint64_t clock) {
   const std::uint64_t waker = id_of(this_fiber());
   if (timing.measured) {
     timing.waker = waker;
-    timing.woken_at = now_ns();
-    timing.parked_ns = timing.parked_at != 0
-                           ? timing.woken_at - timing.parked_at
-                           : static_cast<std::uint64_t>(marks.value(fiber->parked_since, timing.woken_at));
+    timing.woken_at = now;
+    timing.parked_ns =
+        timing.parked_at != 0
+            ? exactly(timing.woken_at - timing.parked_at)
+            : static_cast<std::uint64_t>(marks.value(fiber->parked_since, timing.woken_at)) | FIBERPROF_PARKED_ROUGH;
   }
   const auto unparked = [&](auto* site) {
     const Worker* worker = this_worker();
@@ -101,7 +105,7 @@ void resumed_slow(Fiber* fiber, bool of_channel) {
   std::uint64_t parked_ns = timing.parked_ns, queued = now - timing.woken_at;
   if (timing.woken_at == 0) {
     // Woken before it was off its stack, and never made runnable.
-    parked_ns = timing.parked_at != 0 ? now - timing.parked_at : 0;
+    parked_ns = timing.parked_at != 0 ? exactly(now - timing.parked_at) : 0;
     queued = 0;
   }
 

@@ -163,13 +163,13 @@ class Simulation {
     sums.truth += length;
     sums.waits += 1;
     double weight = 0, value = length, odds = 0;
-    if (marks_.is_long(wait.since)) {
+    const std::uint64_t at = ns_of(wait.end);
+    if (marks_.is_long(wait.since, at)) {
       const std::uint64_t coarse = clock_ - wait.since;
       odds = static_cast<double>(long_draws_.odds(coarse));
       weight = static_cast<double>(long_draws_.draw(coarse, draw_random_));
       if (faults_.unweighted_long) weight = std::min(weight, 1.0);
       if (wait.drawn == 0) {
-        const std::uint64_t at = ns_of(wait.end);
         value = marks_.value(wait.since, at);
         if (faults_.value_by_ticks) value = static_cast<double>(clock_ - wait.since);
         if (faults_.value_by_mean) value = static_cast<double>(at - wait.since) - 5e5;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "session/session.h"
 
+#include <fiberprof/probes.h>
 #include <fiberprof/registry.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -162,7 +163,7 @@ Result<void> Session::configure() {
   s.skeleton->rodata->min_wait_ns = s.options.min_wait_ns;
   s.skeleton->rodata->reasons = s.options.reasons;
   s.skeleton->rodata->wakers = s.options.wakers;
-  s.skeleton->rodata->coarse_waits = !exact;
+  s.skeleton->rodata->rough_bit = exact ? 0 : FIBERPROF_PARKED_ROUGH;
   s.skeleton->rodata->switch_has_state = sched_switch_passes_state();
   return {};
 }
