@@ -71,7 +71,7 @@ inline void channel_done(const ChannelCore* core, bool is_send, bool blocked) {
 }
 
 // --- sampling --------------------------------------------------------------------------------------------------------
-// Only while this is true the coarse clock ticks every 1 to 4 ms, and processors are sampled.
+// Only while this is true the coarse clock ticks every 1 to 5 ms, and processors are sampled.
 inline bool anybody_attached() { return FIBERPROF_ANY_WAIT_PROBE() || FIBERPROF_ENABLED(proc_sample); }
 // Monitor: the coarse clock is about to become this.
 void tick(std::uint64_t ns);

@@ -15,7 +15,7 @@ extern "C" __attribute__((visibility("hidden"))) struct fiberprof_registry fiber
 
 namespace fiber::detail {
 
-// Coarse CLOCK_MONOTONIC, ns: the monitor's last tick. They are 1 to 4 ms apart while a profiler is attached
+// Coarse CLOCK_MONOTONIC, ns: the monitor's last tick. They are 1 to 5 ms apart while a profiler is attached
 // (sched/tick_pace.h), else 10. Even, see Fiber::closer_look.
 inline std::uint64_t coarse_clock() { return __atomic_load_n(&fiber_registry_here.clock_ns, __ATOMIC_RELAXED); }
 inline std::uint64_t coarse(std::uint64_t ns) { return ns & ~std::uint64_t{1}; }

@@ -2,8 +2,8 @@
 // How often the coarse clock ticks while somebody watches. What a wake-up by a timer costs a CPU is not the same
 // everywhere: on a virtual machine, where timers may leave the guest, 24 us were measured. A thousand a second are 2 %
 // of a CPU then, more than all the rest of the sampled tier. So the monitor looks what its wake-ups cost here, and
-// ticks as often as a 200th of a CPU pays for, between once in 1 ms and once in 4: slower, and waits of some
-// milliseconds are known too badly (sums of 10 s by stack, at 5.6 ms, to 5 %).
+// ticks as often as a 200th of a CPU pays for, between once in 1 ms and once in 5: slower, and queues, which are sampled
+// as often, are known too badly, and waits of some milliseconds, of which each is good to a tick.
 //
 // This depends on the cost of earlier wake-ups only, never on a wait: what probe/sampling.h asks of its marks.
 #pragma once
@@ -15,7 +15,7 @@ namespace fiber::detail {
 
 class TickPace {
  public:
-  static constexpr std::uint64_t kFastest = 1'000'000, kSlowest = 4'000'000;  // nanoseconds
+  static constexpr std::uint64_t kFastest = 1'000'000, kSlowest = 5'000'000;  // nanoseconds
   static constexpr std::uint64_t kShare = 200;                                // one in so many nanoseconds of a CPU
 
   // Nanoseconds between two ticks, on average.
