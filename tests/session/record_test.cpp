@@ -51,9 +51,16 @@ uint64_t count(const Profile& profile, SampleKind kind, const std::string& reaso
   return sum;
 }
 
-bool has_function(const Profile& profile, const Sample& sample, const std::string& part) {
-  return std::any_of(sample.frames.begin(), sample.frames.end(),
-                     [&](uint32_t frame) { return profile.frames.at(frame).function.find(part) != std::string::npos; });
+std::vector<std::string> functions_of(const Profile& profile, const Sample& sample) {
+  std::vector<std::string> functions;
+  for (const uint32_t frame : sample.frames) functions.push_back(profile.frames.at(frame).function);
+  return functions;
+}
+MATCHER_P2(HasFunction, profile, part, "") {
+  const auto functions = functions_of(*profile, arg);
+  *result_listener << testing::PrintToString(functions);
+  return std::any_of(functions.begin(), functions.end(),
+                     [&](const std::string& each) { return each.find(part) != std::string::npos; });
 }
 
 TEST_F(RecordTest, ARecordingHoldsWaitsOpenWaitsAndOffCpuTimeWithTheirStacks) {
@@ -76,18 +83,18 @@ TEST_F(RecordTest, ARecordingHoldsWaitsOpenWaitsAndOffCpuTimeWithTheirStacks) {
     if (sample.kind == SampleKind::blocked && sample.reason == "chan receive") {
       EXPECT_EQ(sample.total_ns, 1000u * 3100);
       EXPECT_EQ(sample.queued_ns, 1000u * 100);
-      EXPECT_TRUE(has_function(recorded, sample, "contract_recurse"));
-      EXPECT_TRUE(has_function(recorded, sample, "contract_fiber_entry"));
+      EXPECT_THAT(sample, HasFunction(&recorded, "contract_recurse"));
+      EXPECT_THAT(sample, HasFunction(&recorded, "contract_fiber_entry"));
     }
     if (sample.kind == SampleKind::open) {
       EXPECT_EQ(sample.name, "parked");
       EXPECT_LE(sample.total_ns, recorded.duration_ns + 1'000'000'000) << "only what lies within the recording";
       EXPECT_GE(sample.max_ns, 7'000'000'000u) << "but how long it has been waiting is known";
-      EXPECT_TRUE(has_function(recorded, sample, "contract_recurse"));
-      EXPECT_TRUE(has_function(recorded, sample, "contract_fiber_entry"));
+      EXPECT_THAT(sample, HasFunction(&recorded, "contract_recurse"));
+      EXPECT_THAT(sample, HasFunction(&recorded, "contract_fiber_entry"));
     }
     if (sample.kind == SampleKind::off_cpu && sample.reason == "futex wait") {
-      EXPECT_TRUE(has_function(recorded, sample, "contract_lock"));
+      EXPECT_THAT(sample, HasFunction(&recorded, "contract_lock"));
       EXPECT_NE(sample.name.find("contract_fiber_entry"), std::string::npos);
     }
   }
@@ -105,7 +112,7 @@ TEST_F(RecordTest, ATargetThatIsKilledStillGivesARecordingWithNames) {
   EXPECT_EQ(count(recorded, SampleKind::blocked, "chan receive"), 50u);
   for (const Sample& sample : recorded.samples) {
     if (sample.reason != "chan receive") continue;
-    EXPECT_TRUE(has_function(recorded, sample, "contract_fiber_entry"))
+    EXPECT_THAT(sample, HasFunction(&recorded, "contract_fiber_entry"))
         << sample.count << " waits; losses: " << testing::PrintToString(recorded.losses);
   }
 }

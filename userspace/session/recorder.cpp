@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "process/registry_view.h"
 #include "session/complete_stacks.h"
@@ -48,7 +49,8 @@ struct Recorder::State {
   uint64_t start_ns = 0, start_unix_ns = 0, end_ns = 0;
   bool warned = false;
 
-  void open_symbols();
+  // Before anything is attached, or a process that ends right after that would have no names.
+  void open_symbols(const std::vector<FiberProcess>& processes);
   // While the processes live: libraries loaded since, their own counters.
   void refresh();
   // All but what every recording has.
@@ -65,8 +67,8 @@ std::vector<std::string> Recorder::take_warnings() {
   return std::exchange(state_->warned, true) ? std::vector<std::string>() : state_->session->warnings();
 }
 
-void Recorder::State::open_symbols() {
-  for (const FiberProcess& process : session->options().processes)
+void Recorder::State::open_symbols(const std::vector<FiberProcess>& processes) {
+  for (const FiberProcess& process : processes)
     if (auto opened = ProcessSymbols::open(process.pid)) symbols[process.pid] = std::move(*opened);
 }
 
@@ -93,6 +95,7 @@ Result<Recorder> Recorder::start(RecordOptions options) {
       entry.own.open(process.pid, process.registry_address);
       entry.reconciler.before_attach(entry.own.registry.get());
     }
+    state->open_symbols(options.session.processes);
     auto session = Session::start(std::move(options.session));
     if (!session) return tl::unexpected(session.error());
     for (auto& [pid, entry] : state->watched) entry.reconciler.after_attach(entry.own.registry.get());
@@ -101,7 +104,6 @@ Result<Recorder> Recorder::start(RecordOptions options) {
   state->command = std::move(options.command);
   state->start_ns = monotonic_ns();
   state->start_unix_ns = unix_ns();
-  if (state->session) state->open_symbols();
   return Recorder(std::move(state));
 }
 
