@@ -14,10 +14,12 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "process/core_file.h"
 #include "process/registry_view.h"
 #include "process/target.h"
 #include "support/command.h"
@@ -48,6 +50,14 @@ class ScratchDirectory {
  private:
   std::string path_;
 };
+
+inline void write(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+
+inline std::shared_ptr<CoreFile> open_core(const std::string& path, const std::string& executable = {}) {
+  auto core = CoreFile::open(path, executable);
+  EXPECT_TRUE(core) << core.error().message();
+  return core ? *core : nullptr;
+}
 
 // A program in a directory of its own, where it may dump core; killed and reaped at the end of the scope.
 class Dumpable {
