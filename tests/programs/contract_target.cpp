@@ -46,7 +46,6 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -59,152 +58,13 @@
 #include <thread>
 #include <vector>
 
+#include "contract_frames.h"
+#include "contract_registry.h"
 #include "kernel_waits.h"
 
 namespace {
 
-constexpr uint32_t kMaxWorkers = 64, kMaxFibers = 64, kProcessors = 2;
-
-uint64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
-}
-
-fiberprof_worker worker_records[kMaxWorkers];
-fiberprof_fiber fiber_slab[kMaxFibers];
-fiberprof_fiber running[kMaxWorkers];  // of the fibers on workers
-fiberprof_processor processor_records[kProcessors];
-const uint64_t slab_addresses[] = {reinterpret_cast<uint64_t>(fiber_slab)};
-uint64_t processor_addresses[kProcessors];
-uint64_t worker_addresses[kMaxWorkers];
-
-}  // namespace
-
-extern "C" {
-__attribute__((visibility("default"), used)) fiberprof_registry fiberprof_registry = {};
-}
-
-// The note by which a stripped binary is found: link-time addresses of the registry and of the prelink reference.
-__asm__(
-    ".pushsection .note.fiberprof,\"\",\"note\"\n"
-    ".balign 4\n"
-    ".4byte 982f-981f, 984f-983f, 1\n"
-    "981: .asciz \"fiberprof\"\n"
-    "982: .balign 4\n"
-    "983: .8byte fiberprof_registry, _.stapsdt.base\n"
-    "984: .balign 4\n"
-    ".popsection\n");
-
-namespace {
-
-void fill_registry() {
-  auto& r = fiberprof_registry;
-  std::memcpy(r.magic, FIBERPROF_REGISTRY_MAGIC, sizeof r.magic);
-  r.version = FIBERPROF_REGISTRY_VERSION;
-  r.header_size = sizeof r;
-  r.field_count = FIBERPROF_FIELD_COUNT;
-  r.pointer_size = 8;
-  r.fiber_size = sizeof(fiberprof_fiber);
-  r.arm_size = sizeof(fiberprof_arm);
-  r.processor_size = sizeof(fiberprof_processor);
-  r.worker_size = sizeof(fiberprof_worker);
-  r.fiber_slabs = reinterpret_cast<uint64_t>(slab_addresses);
-  r.fiber_slab_count = 1;
-  r.fibers_per_slab = kMaxFibers;
-  r.fibers_created = kMaxFibers;
-  for (uint32_t i = 0; i < kProcessors; ++i) {
-    processor_addresses[i] = reinterpret_cast<uint64_t>(&processor_records[i]);
-    processor_records[i].index = i;
-  }
-  for (uint32_t i = 0; i < kMaxWorkers; ++i) worker_addresses[i] = reinterpret_cast<uint64_t>(&worker_records[i]);
-  r.processors = reinterpret_cast<uint64_t>(processor_addresses);
-  r.processor_count = kProcessors;
-  r.workers = reinterpret_cast<uint64_t>(worker_addresses);
-  r.clock_ns = r.start_ns = now_ns();
-#define FIELD(structure, field)                                             \
-  r.fields[FIBERPROF_FIELD_##structure##_##field] = {                       \
-      static_cast<uint16_t>(offsetof(struct fiberprof_##structure, field)), \
-      static_cast<uint16_t>(sizeof(fiberprof_##structure::field))};
-  FIBERPROF_FIELDS(FIELD)
-#undef FIELD
-}
-
-}  // namespace
-
-// Named functions a test looks for in stacks. Not in the anonymous namespace, so that their names are plain.
-#define FRAME __attribute__((noinline, noipa))
-
-FRAME void contract_fiber_entry(const std::function<void()>& body) {
-  body();
-  __asm__ volatile("" ::: "memory");  // no tail call: this frame must be on the stack
-}
-
-FRAME void contract_recurse(uint64_t depth, const std::function<void()>& body) {
-  if (depth)
-    contract_recurse(depth - 1, body);
-  else
-    body();
-  __asm__ volatile("" ::: "memory");
-}
-
-// What lies above a user's addresses is never mapped.
-constexpr uint64_t kNoMemory = uint64_t{1} << 62;
-
-// The caller of this function cannot be found from `body`.
-FRAME void contract_cut(const std::function<void()>& body) {
-  auto* record = static_cast<volatile uint64_t*>(__builtin_frame_address(0));
-  const uint64_t caller = *record;
-  *record = kNoMemory;
-  body();
-  *record = caller;
-}
-
-FRAME void contract_lock(pthread_mutex_t& mutex) {
-  pthread_mutex_lock(&mutex);
-  pthread_mutex_unlock(&mutex);
-  __asm__ volatile("" ::: "memory");
-}
-
-FRAME void contract_sleep(uint64_t ms) {
-  const timespec time{static_cast<time_t>(ms / 1000), static_cast<long>(ms % 1000 * 1000000)};
-  nanosleep(&time, nullptr);
-  __asm__ volatile("" ::: "memory");
-}
-
-FRAME void contract_read(int fd) {
-  char byte = 0;
-  if (read(fd, &byte, 1) < 0) std::abort();
-  __asm__ volatile("" ::: "memory");
-}
-
-FRAME void contract_spin(uint64_t ms) {
-  const uint64_t end = now_ns() + ms * 1000000;
-  while (now_ns() < end) {
-  }
-}
-
-// Leaves this frame's address as the fiber's saved frame record, and never returns.
-FRAME void contract_park(fiberprof_fiber& fiber, uint64_t reason, uint64_t ago_ms,
-                         const std::function<void()>& parked) {
-  const uint64_t now = now_ns();
-  fiber.id = 1000 + static_cast<uint64_t>(&fiber - fiber_slab);
-  fiber.reason = static_cast<uint8_t>(reason);
-  fiber.resource = 0xabc0;
-  fiber.since = now - ago_ms * 1000000;
-  fiber.sp = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
-  fiber.entry = reinterpret_cast<uint64_t>(&contract_fiber_entry);
-  fiber.stack_low = fiber.sp - 65536;
-  fiber.stack_high = fiber.sp + 65536;
-  std::strcpy(fiber.name, "parked");
-  fiberprof_registry.clock_ns = now;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  fiber.state = FIBERPROF_FIBER_PARKED;
-  parked();
-  for (;;) pause();
-}
-
-namespace {
+using namespace contract_target;
 
 class Worker {
  public:
