@@ -34,9 +34,13 @@ Result<std::unique_ptr<TopWatch>> TopWatch::start(const std::string& target, Ses
   if (!process) return tl::unexpected(process.error());
   options.processes = {*process};
   const Tier tier = options.tier;
+  // Before anything is attached, or a process that ends right after that would have no names.
+  Result<std::unique_ptr<ProcessSymbols>> symbols = ProcessSymbols::open(process->pid);
   Result<Session> session = Session::start(std::move(options));
   if (!session) return tl::unexpected(session.error());
-  return std::unique_ptr<TopWatch>(new TopWatch(std::move(*process), std::move(*session), tier, all_frames));
+  std::unique_ptr<TopWatch> watch(new TopWatch(std::move(*process), std::move(*session), tier, all_frames));
+  if (symbols) watch->symbols_[watch->process_.pid] = std::move(*symbols);
+  return watch;
 }
 
 TopWatch::TopWatch(FiberProcess process, Session session, Tier tier, bool all_frames)
@@ -47,7 +51,6 @@ TopWatch::TopWatch(FiberProcess process, Session session, Tier tier, bool all_fr
   if (process_.registry_address != 0) {
     if (auto registry = RegistryView::open(process_.pid, process_.registry_address)) registry_ = std::move(*registry);
   }
-  if (auto symbols = ProcessSymbols::open(process_.pid)) symbols_[process_.pid] = std::move(*symbols);
 }
 
 Result<void> TopWatch::refresh() {
