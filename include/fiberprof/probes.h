@@ -46,8 +46,8 @@
   X(unpark, 7, "id waker reason resource processor depth parked_ns")                                                  \
   /* runs again, on its own stack, so the stack here is the stack of the wait. exact tier: fires at every resume */   \
   X(blocked, 6, "id reason resource parked_ns queued_ns waker")                                                       \
-  /* the same, sampled tier: this event stands for `weight` waits; the expected weighted sums are the exact ones;     \
-   * FIBERPROF_PARKED_ROUGH: what parked_ns was rounded by */                                                         \
+  /* the same, sampled tier: this event stands for `weight` waits; the expected weighted sums are the exact ones.     \
+   * The lowest bit of parked_ns says how exact that is: FIBERPROF_PARKED_ROUGH */                                    \
   X(blocked_sampled, 7, "id reason resource parked_ns queued_ns waker weight")                                        \
   X(chan_send, 5, "id channel length capacity blocked")                                                               \
   X(chan_recv, 5, "id channel length capacity blocked")                                                               \
