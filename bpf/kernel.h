@@ -42,6 +42,11 @@ struct sched_entity {
   u64 sum_exec_runtime; /* ns on a CPU so far, up to date whenever the thread leaves it */
 } CORE;
 
+/* With CONFIG_SCHED_INFO, as distributions have it. */
+struct sched_info {
+  unsigned long long run_delay; /* ns it was runnable without a CPU, up to the last time it got one */
+} CORE;
+
 struct task_struct {
   int pid;  /* of the thread, in the initial pid namespace */
   int tgid; /* of the process */
@@ -50,6 +55,7 @@ struct task_struct {
   struct task_struct* group_leader;
   struct pid* thread_pid;
   struct sched_entity se;
+  struct sched_info sched_info;
   u64 start_time; /* CLOCK_MONOTONIC */
 } CORE;
 

@@ -51,8 +51,36 @@ static __always_inline void find_cause(struct fp_worker* worker, const struct pt
   }
 }
 
+/*
+ * For how long the worker could have run before it got its CPU back. `value`: of that time off its CPU, 0: none; as at
+ * every switch interrupts are off here, nobody else touches this CPU's entry.
+ */
+static __always_inline void was_runnable(struct fp_worker_time* time, struct fp_offcpu_value* value, u64 ns) {
+  if (time) {
+    ADD(time->runnable_ns, ns);
+    if (ns > time->max_runnable_ns) time->max_runnable_ns = ns;
+    ADD(time->runnable[bucket_of(ns)], 1);
+  }
+  if (value) value->runnable_ns += ns;
+}
+
+/* What the worker's last time off its CPU, of `ns`, is added to; 0: nothing. */
+static __always_inline struct fp_offcpu_value* offcpu_of(const struct fp_worker* worker, u64 ns) {
+  if (ns < min_wait_ns || worker->unwanted) return 0;
+  return bpf_map_lookup_elem(&offcpu, &worker->why);
+}
+
+static __always_inline struct fp_offcpu_value* new_offcpu_of(const struct fp_worker* worker, u64 ns) {
+  struct fp_offcpu_value* value = offcpu_of(worker, ns);
+  if (value || ns < min_wait_ns || worker->unwanted) return value;
+  if (!offcpu_full && insert(&offcpu, &worker->why, &no_offcpu) == -E2BIG) offcpu_full = 1;
+  value = offcpu_of(worker, ns);
+  if (!value) lost(FP_LOST_OFFCPU_FULL, 1);
+  return value;
+}
+
 static __always_inline void switched_in(struct fp_worker* worker, u64 now) {
-  const u64 start = worker->start_ns;
+  const u64 start = worker->start_ns, woken = worker->woken_ns;
   struct fp_worker_time* time = time_of(worker->why.tgid);
   if (time) ADD(time->on_cpu_ns, worker->ran_ns);
   worker->ran_ns = 0;
@@ -60,54 +88,52 @@ static __always_inline void switched_in(struct fp_worker* worker, u64 now) {
   worker->seen = 1;
   if (!start) return;
   worker->start_ns = 0;
-  u64 ns = now - start, runnable = 0;
-  if (worker->woken_ns) {
-    runnable = now - worker->woken_ns;
-    if (runnable > ns) runnable = ns;
-  }
-  if (time) {
-    ADD(time->off_cpu_ns, ns);
-    if (worker->woken_ns) {
-      ADD(time->runnable_ns, runnable);
-      if (runnable > time->max_runnable_ns) time->max_runnable_ns = runnable;
-      ADD(time->runnable[bucket_of(runnable)], 1);
-    }
-  }
+  const u64 ns = now - start;
+  if (time) ADD(time->off_cpu_ns, ns);
   if (wakers && worker->fiber) end_off_cpu(worker->why.tgid, worker->fiber, &worker->why, start, now);
-  if (ns < min_wait_ns || worker->unwanted) return;
-  struct fp_offcpu_value* value = bpf_map_lookup_elem(&offcpu, &worker->why);
-  if (!value) {
-    if (!offcpu_full && insert(&offcpu, &worker->why, &no_offcpu) == -E2BIG) offcpu_full = 1;
-    value = bpf_map_lookup_elem(&offcpu, &worker->why);
-    if (!value) {
-      lost(FP_LOST_OFFCPU_FULL, 1);
-      return;
-    }
+  struct fp_offcpu_value* value = new_offcpu_of(worker, ns);
+  if (value) {
+    value->total_ns += ns;
+    if (ns > value->max_ns) value->max_ns = ns;
+    value->histogram[bucket_of(ns)]++;
   }
-  /* interrupts are off here: nobody else touches this CPU's entry */
-  value->total_ns += ns;
-  value->runnable_ns += runnable;
-  if (ns > value->max_ns) value->max_ns = ns;
-  value->histogram[bucket_of(ns)]++;
+  if (woken)
+    was_runnable(time, value, woken < now ? now - woken : 0);
+  else
+    worker->slept_ns = ns;
 }
 
 /*
- * A kernel may keep programs from running in the context of some of its threads (seen: in that of process 1), and it is
- * the thread before that is current when a worker is switched in. Then the worker has run since the moment that its own
- * time on a CPU says.
+ * A kernel may keep programs from running in the context of some of its threads (seen: in that of process 1). It is the
+ * thread before that is current when a worker is switched in, and any thread when an interrupt wakes a worker. What was
+ * missed is made up for, once the worker is seen again, by what the kernel itself counts of it.
  */
-static __always_inline void came_back_unseen(struct fp_worker* worker, u64 now, u64 task_ns) {
-  const u64 since = now - (task_ns - worker->task_ns);
+static __always_inline void came_back_unseen(struct fp_worker* worker, struct task_struct* task, u64 now) {
+  const u64 since = now - (task->se.sum_exec_runtime - worker->task_ns);
   switched_in(worker, since > worker->start_ns && since <= now ? since : worker->start_ns);
+  lost(FP_UNSEEN, 1);
+}
+
+static __always_inline void was_woken_unseen(struct fp_worker* worker, u64 delay_ns) {
+  const u64 slept = worker->slept_ns;
+  u64 runnable = delay_ns - worker->delay_ns;
+  if (runnable > slept) runnable = slept;
+  worker->slept_ns = 0;
+  was_runnable(time_of(worker->why.tgid), offcpu_of(worker, slept), runnable);
   lost(FP_UNSEEN, 1);
 }
 
 static __always_inline void switched_out(void* ctx, int preempted, struct task_struct* task, u64 state,
                                          struct fp_worker* worker) {
   struct fp_offcpu_key* why = &worker->why;
-  const u64 now = bpf_ktime_get_ns(), task_ns = task->se.sum_exec_runtime;
-  if (worker->start_ns) came_back_unseen(worker, now, task_ns);
-  worker->task_ns = task_ns;
+  const u64 now = bpf_ktime_get_ns();
+  if (worker->start_ns) came_back_unseen(worker, task, now);
+  worker->task_ns = task->se.sum_exec_runtime;
+  if (bpf_core_field_exists(task->sched_info)) {
+    const u64 delay_ns = task->sched_info.run_delay;
+    if (worker->slept_ns) was_woken_unseen(worker, delay_ns);
+    worker->delay_ns = delay_ns;
+  }
   worker->seen = 1;
   worker->ran_ns += now - worker->on_ns;
   worker->on_ns = now; /* if it ends now, or nothing can be found out about it */

@@ -202,6 +202,8 @@ struct fp_worker {
   __u64 seen;     /* 0: not on a CPU since it is watched */
   __u64 ran_ns;   /* time on its CPU that is not yet in fp_worker_time */
   __u64 task_ns;  /* what the kernel had counted of it when it was last switched out */
+  __u64 delay_ns; /* and of its being runnable without a CPU */
+  __u64 slept_ns; /* the last time it was off its CPU, if its wake-up was not seen; 0: it was */
   __s32 syscall;  /* in which it slept last, and how */
   __u32 futex_op;
   __u64 unwanted; /* that is not to be recorded */
@@ -259,7 +261,7 @@ enum fp_loss {
   FP_LOST_CHAINS_FULL,
   FP_LOST_WAKER, /* a wait whose wake-up was forgotten before it ended */
   FP_LOST_LEAF,  /* no room or no access for the inner end of a worker's stack: less complete, not lost */
-  FP_UNSEEN,     /* a worker came back to its CPU unseen; when, the kernel's own count of its time tells */
+  FP_UNSEEN,     /* a worker was woken or came back to its CPU unseen; when, the kernel's own counts of it tell */
   FP_CLIPPED,    /* waits that began before the attach; only the part since then is in the totals */
   FP_FILTERED,   /* shorter than the wanted minimum, or of a fiber that is not wanted */
   FP_LOSS_COUNT

@@ -9,7 +9,7 @@ namespace fiberprof {
 // The others are remarks about events that were recorded.
 constexpr bool is_lost(std::string_view cause) {
   return cause != "stack truncated" && cause != "inner end of a stack not kept" &&
-         cause != "switch to a worker not seen" && cause != "began before the recording";
+         cause != "switch or wake-up of a worker not seen" && cause != "began before the recording";
 }
 
 }  // namespace fiberprof

@@ -255,7 +255,7 @@ std::map<std::string, uint64_t> named_losses(const Losses& losses) {
       {"chain map full", losses.chain_map_full},
       {"waker forgotten", losses.waker_forgotten},
       {"inner end of a stack not kept", losses.leaf_missing},
-      {"switch to a worker not seen", losses.unseen},
+      {"switch or wake-up of a worker not seen", losses.unseen},
       {"began before the recording", losses.clipped},
   };
   std::map<std::string, uint64_t> named;

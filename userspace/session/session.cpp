@@ -137,8 +137,8 @@ Result<void> Session::configure() {
   ok = ok && bpf_program__set_autoload(programs.on_blocked_exact, exact) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_blocked_sampled, !exact) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_unpark, s.options.wakers) == 0;
-  for (auto* program : {programs.on_switch, programs.on_wakeup})
-    ok = ok && bpf_program__set_autoload(program, s.options.off_cpu) == 0;
+  ok = ok && bpf_program__set_autoload(programs.on_switch, s.options.off_cpu) == 0;
+  ok = ok && bpf_program__set_autoload(programs.on_wakeup, s.options.off_cpu && s.options.wake_ups) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_cpu_clock, s.options.on_cpu) == 0;
   for (auto* program : {programs.on_thread_exit, programs.on_exec})
     ok = ok && bpf_program__set_autoload(program, s.watches_workers()) == 0;
@@ -210,7 +210,8 @@ Result<void> Session::State::attach_kernel() {
   auto& programs = skeleton->progs;
   std::vector<const bpf_program*> traces;
   if (watches_workers()) traces = {programs.on_thread_exit, programs.on_exec};
-  if (options.off_cpu) traces.insert(traces.end(), {programs.on_wakeup, programs.on_switch});
+  if (options.off_cpu && options.wake_ups) traces.push_back(programs.on_wakeup);
+  if (options.off_cpu) traces.push_back(programs.on_switch);
   for (const bpf_program* program : traces) {
     UniqueLink link(bpf_program__attach_trace(program));
     if (!link)

@@ -25,6 +25,7 @@ struct SessionOptions {
   bool all_of_binary = false;
   Tier tier = Tier::sampled;
   bool off_cpu = true;       // watch worker threads at sched_switch
+  bool wake_ups = true;      // and at sched_wakeup; false: as if the kernel kept wake-ups from the programs
   bool on_cpu = true;        // sample what they run; the CPU clock, cpu_clock.h
   bool wakers = false;       // record who ended each wait, and why not earlier; needs off_cpu
   uint64_t min_wait_ns = 0;  // shorter waits and off-CPU times are not recorded
