@@ -9,6 +9,7 @@
 #include "blocked.bpf.h"
 #include "queue.bpf.h"
 #include "offcpu.bpf.h"
+#include "asleep.bpf.h"
 #include "oncpu.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -56,7 +56,20 @@ struct task_struct {
   struct pid* thread_pid;
   struct sched_entity se;
   struct sched_info sched_info;
+  unsigned int on_cpu; /* smaller in 7.3, which libbpf sees to if it has no sign */
+  unsigned long nvcsw, nivcsw;
   u64 start_time; /* CLOCK_MONOTONIC */
+} CORE;
+
+struct seq_file;
+
+struct bpf_iter_meta {
+  struct seq_file* seq;
+} CORE;
+
+struct bpf_iter__task {
+  struct bpf_iter_meta* meta;
+  struct task_struct* task; /* null at the end */
 } CORE;
 
 /* Before Linux 5.14 the field had another name and type. */

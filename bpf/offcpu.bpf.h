@@ -114,13 +114,20 @@ static __always_inline void came_back_unseen(struct fp_worker* worker, struct ta
   lost(FP_UNSEEN, 1);
 }
 
-static __always_inline void was_woken_unseen(struct fp_worker* worker, u64 delay_ns) {
+static __always_inline void was_woken_unseen(struct fp_worker* worker, struct task_struct* task) {
   const u64 slept = worker->slept_ns;
-  u64 runnable = delay_ns - worker->delay_ns;
-  if (runnable > slept) runnable = slept;
   worker->slept_ns = 0;
+  if (!bpf_core_field_exists(task->sched_info)) return;
+  u64 runnable = task->sched_info.run_delay - worker->delay_ns;
+  if (runnable > slept) runnable = slept;
   was_runnable(time_of(worker->why.tgid), offcpu_of(worker, slept), runnable);
   lost(FP_UNSEEN, 1);
+}
+
+/* What the kernel has counted of the worker as it leaves its CPU. */
+static __always_inline void note_counts(struct fp_worker* worker, struct task_struct* task) {
+  worker->task_ns = task->se.sum_exec_runtime;
+  if (bpf_core_field_exists(task->sched_info)) worker->delay_ns = task->sched_info.run_delay;
 }
 
 static __always_inline void switched_out(void* ctx, int preempted, struct task_struct* task, u64 state,
@@ -128,12 +135,8 @@ static __always_inline void switched_out(void* ctx, int preempted, struct task_s
   struct fp_offcpu_key* why = &worker->why;
   const u64 now = bpf_ktime_get_ns();
   if (worker->start_ns) came_back_unseen(worker, task, now);
-  worker->task_ns = task->se.sum_exec_runtime;
-  if (bpf_core_field_exists(task->sched_info)) {
-    const u64 delay_ns = task->sched_info.run_delay;
-    if (worker->slept_ns) was_woken_unseen(worker, delay_ns);
-    worker->delay_ns = delay_ns;
-  }
+  if (worker->slept_ns) was_woken_unseen(worker, task);
+  note_counts(worker, task);
   worker->seen = 1;
   worker->ran_ns += now - worker->on_ns;
   worker->on_ns = now; /* if it ends now, or nothing can be found out about it */

@@ -199,7 +199,7 @@ struct fp_worker {
   __u64 start_ns; /* off its CPU since; 0: on it */
   __u64 woken_ns; /* runnable again since; 0: not yet */
   __u64 on_ns;    /* on its CPU since; watched since, if then it was there already */
-  __u64 seen;     /* 0: not on a CPU since it is watched */
+  __u64 seen;     /* 0: what it does is not known yet */
   __u64 ran_ns;   /* time on its CPU that is not yet in fp_worker_time */
   __u64 task_ns;  /* what the kernel had counted of it when it was last switched out */
   __u64 delay_ns; /* and of its being runnable without a CPU */
@@ -208,6 +208,23 @@ struct fp_worker {
   __u32 futex_op;
   __u64 unwanted; /* that is not to be recorded */
   struct fp_offcpu_key why;
+};
+
+/*
+ * Workers that are off their CPU when they begin to be watched (bpf/asleep.bpf.h). What the kernel side has for
+ * userspace, and what it is told: good as long as the thread has not run in between, which `switches` tells.
+ */
+struct fp_asleep {
+  __u32 tid;
+  __u32 tgid;
+  __u64 record;   /* as in fp_worker */
+  __u64 switches; /* how often the thread has left its CPU */
+  __u64 ip, sp, fp, lr;
+};
+
+struct fp_asleep_on {
+  __u64 switches;
+  __u64 fiber, fiber_entry, user_stack, unwanted; /* as in fp_worker and its key */
 };
 
 /*

@@ -32,7 +32,7 @@ struct fp_scratch {
   u8 window[WINDOW + 16];
 };
 
-enum { SCRATCH_PROBE, SCRATCH_SWITCH, SCRATCH_COUNT };
+enum { SCRATCH_PROBE, SCRATCH_SWITCH, SCRATCH_TASK, SCRATCH_COUNT };
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -201,7 +201,7 @@ enum { STACK_UNKNOWN, STACK_SAME, STACK_DIFFERENT };
  * a stack was walked in tells whose it is. */
 static __always_inline u64 key_of(u32 slot, u32 n, u64 hash) {
   hash &= ~(FP_KEY_WORKER | FP_KEY_DEEP);
-  if (slot == SCRATCH_SWITCH) return hash | FP_KEY_WORKER;
+  if (slot != SCRATCH_PROBE) return hash | FP_KEY_WORKER;
   if (n > FP_SHORT_FRAMES) return hash | FP_KEY_DEEP;
   return hash ? hash : 4;
 }
@@ -264,7 +264,7 @@ static __always_inline u64 store_stack(u32 slot, const struct fp_scratch* s) {
       const int error = insert_stack(key, &s->stack);
       if (!error) return key;
       if (error == -E2BIG) {
-        lost(slot == SCRATCH_SWITCH ? FP_LOST_WORKER_STACKS_FULL : FP_LOST_STACKS_FULL, 1);
+        lost(slot == SCRATCH_PROBE ? FP_LOST_STACKS_FULL : FP_LOST_WORKER_STACKS_FULL, 1);
         return 0;
       }
       if (error != -EEXIST) {

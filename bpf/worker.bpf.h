@@ -50,12 +50,8 @@ static __always_inline struct task_struct* current_task(void) {
   return (struct task_struct*)bpf_get_current_task();
 }
 
-/* Key of the current task's kernel stack; 0: not stored. */
-static __always_inline u64 kernel_stack(void* ctx, int only_known) {
-  u32 slot = SCRATCH_SWITCH;
-  struct fp_scratch* s = bpf_map_lookup_elem(&scratch, &slot);
-  if (!s) return 0;
-  long size = bpf_get_stack(ctx, s->stack.frames, sizeof(s->stack.frames), 0);
+/* Key of a kernel stack whose frames, `size` bytes of them, are in scratch; 0: not stored. */
+static __always_inline u64 kernel_stack_in(u32 slot, struct fp_scratch* s, long size, int only_known) {
   if (size <= 0) {
     lost(FP_LOST_STACK_WALK, 1);
     return 0;
@@ -64,6 +60,14 @@ static __always_inline u64 kernel_stack(void* ctx, int only_known) {
   s->stack.kernel = 1;
   hash_frames(slot);
   return only_known ? known_stack(slot, s) : store_stack(slot, s);
+}
+
+/* Key of the current task's kernel stack; 0: not stored. */
+static __always_inline u64 kernel_stack(void* ctx, int only_known) {
+  const u32 slot = SCRATCH_SWITCH;
+  struct fp_scratch* s = bpf_map_lookup_elem(&scratch, &slot);
+  if (!s) return 0;
+  return kernel_stack_in(slot, s, bpf_get_stack(ctx, s->stack.frames, sizeof(s->stack.frames), 0), only_known);
 }
 
 static __always_inline struct fp_worker_time* time_of(u32 tgid) {

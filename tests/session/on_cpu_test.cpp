@@ -3,11 +3,13 @@
 #include <sys/stat.h>
 #include <algorithm>
 #include <fstream>
+#include <functional>
 #include <sstream>
 
 #include "fixture.h"
 #include "support/command.h"
 #include "symbol/symbolizer.h"
+#include "threads.h"
 
 namespace fiberprof::test {
 namespace {
@@ -27,13 +29,6 @@ uint64_t stolen_ns() {
   uint64_t user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0, steal = 0;
   file >> name >> user >> nice >> system >> idle >> iowait >> irq >> softirq >> steal;
   return (irq + softirq + steal) * (1'000'000'000 / static_cast<uint64_t>(sysconf(_SC_CLK_TCK)));
-}
-
-void until_asleep(pid_t pid, uint32_t tid) {
-  const std::string file = "/proc/" + std::to_string(pid) + "/task/" + std::to_string(tid) + "/syscall";
-  std::string word;
-  while (std::getline(std::ifstream(file) >> std::ws, word) && word == "running")
-    ;
 }
 
 class OnCpuTest : public SessionTest {
@@ -175,8 +170,6 @@ TEST_P(WithoutACpuTest, TimeWithoutACpuIsWhatTheKernelCounts) {
   SessionOptions options;
   options.wake_ups = GetParam();
   start("1", options);
-  // What it waited for when the session began has no beginning that the session knows.
-  ASSERT_EQ(target_->ask("sleep 1 1"), "ok");
   std::vector<std::unique_ptr<Child>> others;
   for (long i = 0; i < sysconf(_SC_NPROCESSORS_ONLN); ++i) {
     others.push_back(start_target("1"));
@@ -210,24 +203,20 @@ TEST_P(WithoutACpuTest, TimeWithoutACpuIsWhatTheKernelCounts) {
   }
 }
 
-// How often the thread has left its CPU, as the kernel counts; once it sleeps.
 uint64_t switches_once_asleep(pid_t pid, uint32_t tid) {
   until_asleep(pid, tid);
-  std::ifstream status("/proc/" + std::to_string(pid) + "/task/" + std::to_string(tid) + "/status");
-  std::string word;
-  uint64_t sum = 0, count = 0;
-  while (status >> word)
-    if (word == "voluntary_ctxt_switches:" || word == "nonvoluntary_ctxt_switches:") sum += status >> count ? count : 0;
-  return sum;
+  return switches_of(pid, tid);
 }
 
 // What bpftrace sums over a worker's life with some work in it.
 struct Summed {
   uint64_t ran_ns = 0, slept_ns = 0;
+  uint64_t first_ns = 0;  // when it was first on a CPU; what it slept before is in no sum
   bool complete = false;  // it saw every switch
 };
 
-Summed sum_with_bpftrace(Child& target, uint32_t tid_number) {
+// `begin`: called before it does anything.
+Summed sum_with_bpftrace(Child& target, uint32_t tid_number, const std::function<void()>& begin) {
   const std::string tid = std::to_string(tid_number);
   Child bpftrace(
       {"bpftrace", "-e",
@@ -243,13 +232,13 @@ Summed sum_with_bpftrace(Child& target, uint32_t tid_number) {
            "tracepoint:sched:sched_switch /@gone == 0 && args->next_pid == " +
            tid +
            "/ {"
-           "  @on = nsecs; if (@off) { @slept += nsecs - @off; @ins++; } }"
-           "END { printf(\"%lld %lld %lld %lld %lld\\n\", @ran, @slept, @outs, @ins, @gone); clear(@ran);"
-           "clear(@slept); clear(@outs); clear(@ins); clear(@on); clear(@off); clear(@gone); }"});
+           "  if (!@first) { @first = nsecs; } @on = nsecs; if (@off) { @slept += nsecs - @off; @ins++; } }"
+           "END { printf(\"%lld %lld %lld %lld %lld %lld\\n\", @ran, @slept, @first, @outs, @ins, @gone); clear(@ran);"
+           "clear(@slept); clear(@outs); clear(@ins); clear(@on); clear(@off); clear(@gone); clear(@first); }"});
   while (bpftrace.line() != "ready")
     if (waitpid(bpftrace.pid(), nullptr, WNOHANG) != 0) return {};
-  // Both begin in the middle of the same sleep.
   const uint64_t before = switches_once_asleep(target.pid(), tid_number);
+  begin();
   EXPECT_EQ(target.ask("sleep 3 40"), "ok");
   EXPECT_EQ(target.ask("spin 100"), "ok");
   EXPECT_EQ(target.ask("mutex 10 5"), "ok");
@@ -260,7 +249,7 @@ Summed sum_with_bpftrace(Child& target, uint32_t tid_number) {
   bpftrace.kill(SIGINT);
   Summed sum;
   uint64_t outs = 0, ins = 0, gone = 0;
-  std::istringstream(bpftrace.rest()) >> sum.ran_ns >> sum.slept_ns >> outs >> ins >> gone;
+  std::istringstream(bpftrace.rest()) >> sum.ran_ns >> sum.slept_ns >> sum.first_ns >> outs >> ins >> gone;
   bpftrace.wait();
   sum.complete = gone == 1 && outs >= switches && ins == outs;
   return sum;
@@ -275,20 +264,25 @@ TEST_F(OnCpuTest, TimeOffTheCpuIsWhatBpftraceSums) {
   // it preempted: where bpftrace missed a switch, as the kernel's count tells, it is no witness. Ours are of a kind
   // that is not left out: whatever it is that bpftrace saw, ours must agree.
   Summed theirs;
+  Snapshot first;
   for (int i = 0; i < 20 && !theirs.complete; ++i) {
     session_.reset();
     tids_.clear();
     ASSERT_NO_FATAL_FAILURE(start("1"));
-    theirs = sum_with_bpftrace(*target_, tids_.at(0));
+    theirs = sum_with_bpftrace(*target_, tids_.at(0), [&] { first = snapshot(); });
   }
   ASSERT_TRUE(theirs.complete) << "in none of 20 runs";
   const Snapshot last = snapshot();
   const WorkerTime& time = last.worker_times.begin()->second;
   ASSERT_EQ(last.worker_times.size(), 1u);
-  const auto slept = static_cast<double>(theirs.slept_ns), ran = static_cast<double>(theirs.ran_ns);
-  EXPECT_NEAR(static_cast<double>(time.off_cpu_ns), slept, 0.01 * slept);
+  ASSERT_EQ(first.worker_times.size(), 1u);
+  const WorkerTime& before = first.worker_times.begin()->second;
+  ASSERT_GT(theirs.first_ns, first.time_ns);
+  const auto slept = static_cast<double>(theirs.slept_ns + theirs.first_ns - first.time_ns);
+  const auto ran = static_cast<double>(theirs.ran_ns);
+  EXPECT_NEAR(static_cast<double>(time.off_cpu_ns - before.off_cpu_ns), slept, 0.01 * slept);
   // Between our program and theirs lies what ours does at a switch: part of what ran for one, not for the other.
-  EXPECT_NEAR(static_cast<double>(time.on_cpu_ns), ran, 0.01 * (ran + slept));
+  EXPECT_NEAR(static_cast<double>(time.on_cpu_ns - before.on_cpu_ns), ran, 0.01 * (ran + slept));
   uint64_t entries = 0;
   for (const OffCpuEntry& entry : last.off_cpu) entries += entry.total_ns;
   EXPECT_EQ(entries, time.off_cpu_ns) << "every one is in an entry";

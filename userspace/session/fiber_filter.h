@@ -34,6 +34,7 @@ class FiberSelection {
  public:
   // Finds the functions in each process. Errors: a name that no pattern can be, a function that no process has.
   static Result<FiberSelection> make(const FiberFilter& filter, const std::vector<FiberProcess>& processes);
+  bool is_for_all() const { return filter_.empty(); }
   bool wants(uint32_t pid, uint64_t entry, std::string_view name) const;
   // Before and after the programs are loaded.
   void configure(fiberprof_bpf& skeleton) const;

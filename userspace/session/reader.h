@@ -25,6 +25,10 @@ class SnapshotReader {
   Result<Snapshot> read();
   // Removes the entries of `part`, which read() returned, and the stacks that only they have.
   void forget(const Snapshot& part);
+  // A stack that userspace has read, for snapshots to name; not one that the kernel side has under this key.
+  void add_stack(StackId id, SessionStacks::Addresses addresses, std::unique_ptr<const LeafSnapshot> leaf) {
+    stacks_.add(id, std::move(addresses), std::move(leaf));
+  }
   // A worker that userspace could not tell the kernel side about.
   void add_worker_map_full() { ++workers_not_added_; }
 

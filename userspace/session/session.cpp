@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "session/asleep.h"
 #include "session/attach_probes.h"
 #include "session/bpf_handles.h"
 #include "session/calibration.h"
@@ -50,6 +51,7 @@ struct Session::State {
   bool any_attached = false;                      // a probe of waits: counting has begun
   std::set<std::pair<uint64_t, uint64_t>> files;  // attached to, or tried, by device and inode
   FiberSelection fibers;
+  std::optional<AsleepWorkers> asleep;
 
   bool watches_workers() const { return options.off_cpu || options.on_cpu; }
   Result<void> attach_kernel();
@@ -137,7 +139,8 @@ Result<void> Session::configure() {
   ok = ok && bpf_program__set_autoload(programs.on_blocked_exact, exact) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_blocked_sampled, !exact) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_unpark, s.options.wakers) == 0;
-  ok = ok && bpf_program__set_autoload(programs.on_switch, s.options.off_cpu) == 0;
+  for (auto* program : {programs.on_switch, programs.on_task})
+    ok = ok && bpf_program__set_autoload(program, s.options.off_cpu) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_wakeup, s.options.off_cpu && s.options.wake_ups) == 0;
   ok = ok && bpf_program__set_autoload(programs.on_cpu_clock, s.options.on_cpu) == 0;
   for (auto* program : {programs.on_thread_exit, programs.on_exec})
@@ -193,6 +196,8 @@ Result<void> Session::State::attach_file(const std::vector<const FiberProcess*>&
   for (const WantedProbe& probe : wanted()) {
     const bool of_waits =
         probe.program == skeleton->progs.on_blocked_exact || probe.program == skeleton->progs.on_blocked_sampled;
+    if (of_waits && asleep)
+      if (auto noted = asleep->note(); !noted) warnings.push_back(noted.error().message());
     if (of_waits && !any_attached) skeleton->bss->attached_ns = monotonic_ns();
     if (auto attached = probes->attach(*processes.front(), probe); !attached) return attached;
     any_attached |= of_waits;
@@ -218,6 +223,13 @@ Result<void> Session::State::attach_kernel() {
       return fail(std::string("cannot attach to ") + bpf_program__section_name(program), std::strerror(errno),
                   "run fiberprof doctor, or use --no-off-cpu");
     kernel_links.push_back(std::move(link));
+  }
+  if (options.off_cpu) {
+    auto opened = AsleepWorkers::open(*skeleton, fibers, *reader);
+    if (!opened)
+      warnings.push_back(opened.error().message());  // their first time off the CPU is not seen
+    else
+      asleep.emplace(std::move(*opened));
   }
   if (!options.on_cpu) return {};
   auto clocks = attach_cpu_clock(programs.on_cpu_clock, cpus);
@@ -255,7 +267,7 @@ Result<void> Session::adopt(const FiberProcess& process) {
     return attached;
   }
   // One that is just starting has no registry that is ready yet, and its workers announce themselves.
-  if (s.watches_workers()) (void)add_workers(*s.skeleton, process, *s.reader);
+  if (s.watches_workers() && add_workers(*s.skeleton, process, *s.reader) && s.asleep) (void)s.asleep->note();
   return {};
 }
 
@@ -280,6 +292,7 @@ uint64_t Session::attached_ns() const { return state_->skeleton->bss ? state_->s
 
 void Session::detach() {
   if (state_->probes) state_->probes->detach();
+  state_->asleep.reset();
   state_->kernel_links.clear();
 }
 

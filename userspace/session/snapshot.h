@@ -115,7 +115,7 @@ struct Losses {
   uint64_t chain_map_full = 0;     // who ended a wait was not recorded, or not in full
   uint64_t waker_forgotten = 0;    // the same: there was no room to remember it until the wait ended
   uint64_t leaf_missing = 0;       // the inner end of a worker's stack was not kept: callers of libc may be missing
-  uint64_t unseen = 0;             // a worker was woken or came back to its CPU unseen: when, the kernel's counts of it told
+  uint64_t unseen = 0;             // a worker was woken or came back to its CPU unseen: the kernel's counts told when
   uint64_t filtered = 0;           // waits shorter than the wanted minimum, which are not recorded
   uint64_t clipped = 0;  // waits that began before the attach: counted, but only the part since then is in the totals
   // Of all these, what was lost. stack_truncated, leaf_missing, unseen and clipped are not, those events are recorded;
