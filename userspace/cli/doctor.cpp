@@ -11,6 +11,7 @@
 #include "session/libbpf_log.h"
 #include "session/nop_form.h"
 #include "session/preflight.h"
+#include "session/session.h"
 #include "support/text.h"
 
 namespace fiberprof {
@@ -22,6 +23,21 @@ std::string text_of(double ns) {
   return text;
 }
 
+// Every program that a session may use: what a kernel refuses may be in one of them only.
+Result<void> load_all_programs() {
+  for (const Tier tier : {Tier::sampled, Tier::exact}) {
+    SessionOptions options;
+    options.all_of_binary = true;
+    options.tier = tier;
+    options.wakers = true;
+    auto session = Session::open(options);
+    if (!session) return tl::unexpected(session.error());
+    for (const auto step : {&Session::configure, &Session::load})
+      if (auto done = ((*session).*step)(); !done) return done;
+  }
+  return {};
+}
+
 // What can only be told by trying. Empty when the machine does not even allow to try.
 std::vector<Check> trials(nlohmann::json& measured) {
   std::vector<Check> checks;
@@ -30,7 +46,11 @@ std::vector<Check> trials(nlohmann::json& measured) {
     checks.push_back({"loading BPF programs", false, true, calibration.error().message(), "run as root"});
     return checks;
   }
-  checks.push_back({"loading BPF programs", true, true, "accepted by the kernel", {}});
+  const auto loaded = load_all_programs();
+  checks.push_back({"loading BPF programs", bool(loaded), true,
+                    loaded ? "accepted by the kernel" : loaded.error().what + ": " + loaded.error().why,
+                    "report this line: fiberprof does not know this kernel"});
+  if (!loaded) return checks;
 
   const auto switches = calibration->switches_seen();
   checks.push_back({"worker threads (tp_btf/sched_switch)", switches && *switches, false,
